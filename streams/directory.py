@@ -1,0 +1,166 @@
+"""What apps and operators register, kept in Redis: processors, workers, endpoints, API keys.
+
+Plain records, each written whole by one command; nothing here takes part in a job's life.
+"""
+
+from typing import TypeVar
+
+import msgspec
+from redis.asyncio import Redis
+
+from streams.keyspace import Keyspace
+from streams.model import ResourceClass, State
+
+WORKER_TTL_S = 60
+
+T = TypeVar("T")
+
+
+class ProcessorCard(msgspec.Struct, frozen=True):
+    """A processor as its workers published it; `input_schema` and `output_schema` are JSON Schema."""
+
+    name: str
+    version: str
+    summary: str
+    resource_class: ResourceClass
+    model: str  # the model key of its lanes, empty outside class ollama
+    attempts_max: int
+    timeout_ms: int
+    backoff_ms: int
+    backoff_max_ms: int
+    input_schema: msgspec.Raw
+    output_schema: msgspec.Raw
+    dependencies: tuple[str, ...] = ()
+    published_ms: int = 0
+
+
+class WorkerCard(msgspec.Struct, frozen=True):
+    """A worker as it announces itself every renewal; gone a minute after it fell silent."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    pools: dict[str, str]  # resource class → pool
+    slots: dict[str, int]  # resource class → slots
+    running: dict[str, int]  # resource class → attempts under way
+    processors: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    resident: str = ""
+    healthy: bool = True
+    draining: bool = False
+    started_ms: int = 0
+    seen_ms: int = 0
+    metrics_url: str = ""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """Where an app may be called back: every callback URL must lie under `url`."""
+
+    id: str
+    app: str
+    url: str  # origin and path prefix
+    secrets: tuple[str, ...]  # `whsec_…`, newest first, at most two
+    events: tuple[State, ...]
+    created_ms: int
+    disabled: str = ""  # why no delivery is attempted, empty while enabled
+
+
+class ApiKey(msgspec.Struct, frozen=True):
+    """An app's key; the secret itself is stored nowhere."""
+
+    id: str
+    app: str
+    secret_sha256: str  # hex
+    scopes: tuple[str, ...]
+    created_ms: int
+    expires_ms: int = 0  # 0: never
+    note: str = ""
+
+
+class Directory:
+    """Reads and writes the records above. Every call may raise redis.RedisError."""
+
+    def __init__(self, redis: "Redis", keyspace: Keyspace) -> None:
+        self._redis = redis
+        self._keys = keyspace
+
+    async def publish_processor(self, card: ProcessorCard) -> None:
+        """Make `card` the newest manifest of its name."""
+        await self._put("processors", card.name, card)
+
+    async def processors(self) -> dict[str, ProcessorCard]:
+        """Every published processor by name."""
+        return await self._all("processors", ProcessorCard)
+
+    async def forget_processor(self, name: str) -> bool:
+        """Remove a manifest; submits of it are refused from then on. False if there was none."""
+        return await self._delete("processors", name)
+
+    async def put_endpoint(self, endpoint: Endpoint) -> None:
+        """Create or replace an endpoint."""
+        await self._put("endpoints", endpoint.id, endpoint)
+
+    async def endpoints(self) -> dict[str, Endpoint]:
+        """Every endpoint by id."""
+        return await self._all("endpoints", Endpoint)
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
+        """One endpoint, or None."""
+        raw = await self._redis.hget(self._keys.key("endpoints"), endpoint_id)
+        return None if raw is None else msgspec.json.decode(raw, type=Endpoint)
+
+    async def delete_endpoint(self, endpoint_id: str) -> bool:
+        """Remove an endpoint. False if there was none."""
+        return await self._delete("endpoints", endpoint_id)
+
+    async def put_key(self, key: ApiKey) -> None:
+        """Create or replace an API key."""
+        await self._put("keys", key.id, key)
+
+    async def keys(self) -> dict[str, ApiKey]:
+        """Every API key by id."""
+        return await self._all("keys", ApiKey)
+
+    async def delete_key(self, key_id: str) -> bool:
+        """Revoke an API key. False if there was none."""
+        return await self._delete("keys", key_id)
+
+    async def announce_worker(self, card: WorkerCard) -> None:
+        """Say that a worker lives; it counts as gone a minute after its last announcement."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.set(
+                self._keys.key("worker_", card.id), msgspec.json.encode(card), ex=WORKER_TTL_S
+            )
+            pipe.zadd(self._keys.key("workers"), {card.id: card.seen_ms})
+            await pipe.execute()
+
+    async def withdraw_worker(self, worker_id: str) -> None:
+        """Say that a worker has stopped."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.delete(self._keys.key("worker_", worker_id))
+            pipe.zrem(self._keys.key("workers"), worker_id)
+            await pipe.execute()
+
+    async def workers(self) -> list[WorkerCard]:
+        """The workers that announced themselves within the last minute, by id."""
+        ids = await self._redis.zrange(self._keys.key("workers"), 0, -1)
+        if not ids:
+            return []
+        raws = await self._redis.mget([self._keys.key("worker_", _text(i)) for i in ids])
+        cards = [msgspec.json.decode(raw, type=WorkerCard) for raw in raws if raw is not None]
+        return sorted(cards, key=lambda card: card.id)
+
+    async def _put(self, table: str, name: str, record: msgspec.Struct) -> None:
+        await self._redis.hset(self._keys.key(table), name, msgspec.json.encode(record))
+
+    async def _all(self, table: str, kind: type[T]) -> dict[str, T]:
+        rows = await self._redis.hgetall(self._keys.key(table))
+        return {_text(name): msgspec.json.decode(raw, type=kind) for name, raw in rows.items()}
+
+    async def _delete(self, table: str, name: str) -> bool:
+        return bool(await self._redis.hdel(self._keys.key(table), name))
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode() if isinstance(raw, bytes) else raw

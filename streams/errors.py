@@ -1,0 +1,157 @@
+"""The errors of the whole platform, in one tree.
+
+    Trouble
+    ├── Rejected              the caller's fault: never tried again
+    │   ├── InvalidInput      the payload does not fit the processor's schema (names the path)
+    │   ├── TooLarge          over a documented limit
+    │   ├── UnknownProcessor  no worker ever published it
+    │   ├── UnknownJob        there never was such a job, or another app's
+    │   ├── JobGone           the job ended and its record outlived its retention
+    │   ├── Unfinished        its result was asked for before it ended
+    │   ├── NotAllowed        a good key without the scope
+    │   ├── NotAuthenticated  no key, or one that is unknown, expired or revoked
+    │   ├── UnknownEndpoint   a callback URL under no endpoint of the app
+    │   └── WrongState        the job's state forbids the operation
+    ├── Retry                 the attempt failed and another may succeed
+    │   └── TimedOut          ran longer than the job's time
+    ├── Crashed               the attempt's process died or left the protocol
+    ├── LeaseLost             somebody else owns the job now: nothing was written
+    ├── ConfigError           the settings, a manifest or the environment are wrong
+    └── Unavailable           a dependency cannot answer now: try again later
+        └── OutOfMemory       Redis is at its memory limit and refused the write whole
+
+Every class has a `code`: public, stable, the same in the API, in logs and in dead letters.
+"""
+
+
+class Trouble(Exception):
+    """Base of every error that Roughneck raises on purpose."""
+
+    code = "trouble"
+
+
+class Rejected(Trouble):
+    """The request can never succeed as it is. A processor raises it to skip further attempts."""
+
+    code = "rejected"
+
+
+class InvalidInput(Rejected):
+    """A value has the wrong type or range. `path` is a JSON path such as `$.pages[3].url`."""
+
+    code = "invalid_input"
+
+    def __init__(self, message: str, path: str = "$") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class TooLarge(Rejected):
+    """More bytes, items or depth than the limit that the message names."""
+
+    code = "too_large"
+
+
+class UnknownProcessor(Rejected):
+    """No worker has ever published a processor of that name."""
+
+    code = "unknown_processor"
+
+
+class UnknownJob(Rejected):
+    """No job of that id is visible to the caller."""
+
+    code = "unknown_job"
+
+
+class JobGone(Rejected):
+    """The job ended longer ago than records are kept."""
+
+    code = "job_gone"
+
+
+class Unfinished(Rejected):
+    """The job has not ended yet, so it has no result."""
+
+    code = "unfinished"
+
+
+class NotAuthenticated(Rejected):
+    """The key is missing, unknown, expired or revoked: deliberately one and the same answer."""
+
+    code = "not_authenticated"
+
+
+class NotAllowed(Rejected):
+    """The key is good but lacks the scope that the message names."""
+
+    code = "not_allowed"
+
+
+class UnknownEndpoint(Rejected):
+    """A callback URL lies under none of the app's endpoints."""
+
+    code = "unknown_endpoint"
+
+
+class WrongState(Rejected):
+    """The operation does not apply to a job in its present state."""
+
+    code = "wrong_state"
+
+
+class Retry(Trouble):
+    """The attempt failed in a way that may pass.
+
+    `after_s`: wait this long instead of the backoff (the engine caps it). `uses_attempt`: False
+    puts the job back without counting the attempt, for a rate limit or a dependency that is away.
+    """
+
+    code = "retry"
+
+    def __init__(
+        self, message: str = "", *, after_s: float | None = None, uses_attempt: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+        self.uses_attempt = uses_attempt
+
+
+class TimedOut(Retry):
+    """The attempt ran longer than the job's time allows."""
+
+    code = "timed_out"
+
+
+class Crashed(Trouble):
+    """The attempt's process died, or answered with something that is not the protocol."""
+
+    code = "crashed"
+
+
+class LeaseLost(Trouble):
+    """The lease belongs to another attempt; this one may no longer write."""
+
+    code = "lease_lost"
+
+
+class ConfigError(Trouble):
+    """A setting, a manifest or an installed part is wrong; the message names it."""
+
+    code = "config_error"
+
+
+class Unavailable(Trouble):
+    """A dependency does not answer. `after_s` is a hint for `Retry-After`."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str = "", *, after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class OutOfMemory(Unavailable):
+    """Redis is at maxmemory: the whole call was refused and nothing was stored."""
+
+    code = "out_of_memory"

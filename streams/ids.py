@@ -1,0 +1,35 @@
+"""Job ids: `<shard>-<26 characters>`, sortable by time of submission, or derived from a key.
+
+The 26 characters are 128 bits in Crockford's base 32, lower case. Without an idempotency key the
+bits are a UUIDv7 (RFC 9562, section 5.7); with one they are a hash of app and key, so that any
+number of gateways make the same id. The shard is always `0` today (decision record 4).
+"""
+
+import hashlib
+import secrets
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+SHARD = "0"
+
+
+def new_job_id(now_ms: int) -> str:
+    """A fresh id; ids of later milliseconds sort after it."""
+    random_bits = secrets.randbits(74)
+    value = (now_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (random_bits >> 62) << 64
+    value |= 0b10 << 62 | random_bits & (2**62 - 1)
+    return f"{SHARD}-{base32(value, 26)}"
+
+
+def job_id_for_key(app: str, idempotency_key: str) -> str:
+    """The id that every gateway derives from this app's idempotency key."""
+    digest = hashlib.sha256(f"{app}\0{idempotency_key}".encode()).digest()
+    return f"{SHARD}-{base32(int.from_bytes(digest[:16], 'big'), 26)}"
+
+
+def base32(value: int, length: int) -> str:
+    """`value` in Crockford's base 32, padded with zeros to `length` characters."""
+    characters = []
+    for _ in range(length):
+        characters.append(ALPHABET[value & 31])
+        value >>= 5
+    return "".join(reversed(characters))

@@ -1,0 +1,106 @@
+"""Every key in Redis: its name, type and lifetime. No other module writes a `:` into a key.
+
+All keys share one hash tag, so that scripts may touch several of them. Names in the first column
+are the names that script headers use; a trailing `_` marks a prefix to which a script appends.
+
+    name             type    lifetime       what
+    counts           HASH    permanent      `class|state` → jobs now, `class|submitted` → ever (I1)
+    job_             HASH    retention      one job's record, by id
+    payload_         STRING  with its job   its input
+    result_          STRING  with its job   its result
+    staged_          STRING  1 hour         a large result under (job, token) before its settle
+    stream_          STREAM  while in use   one lane's entries
+    lanes_           ZSET    permanent      a class's lanes with undelivered entries, by head's age base
+    pools_           SET     permanent      a class's pools
+    leases_          ZSET    permanent      a pool's leases: `lane|entry` by deadline
+    due_             ZSET    permanent      a class's delayed jobs by due time
+    blocked          SET     permanent      jobs that wait for other jobs
+    expiring         ZSET    permanent      jobs that end by a time unless they start before it
+    clock_           HASH    permanent      a class's open time
+    turns_           HASH    permanent      a class's apps, by when they were last served
+    running_         HASH    permanent      a class's active jobs by app
+    limits           HASH    permanent      totals by pool, concurrency by `class|app`
+    paused           SET     permanent      paused classes
+    calls_           STRING  1 day          the last numbered call of (worker, pool) and its grants
+    doorbell_        STREAM  one entry      rung when a class may have work for a waiting worker
+    events           STREAM  capped         every change of state
+    ended_           ZSET    by retention   an app's ended jobs but dead ones, by time of ending
+    dead_            ZSET    by retention   an app's dead letters, by time of ending
+    apps             SET     permanent      apps that ever submitted
+    shipped          HASH    permanent      a gateway's journal sequence that Redis has
+    sweep            HASH    permanent      the sweep's cursor by lane
+    worker_          STRING  60 s           a worker's announcement
+    workers          ZSET    permanent      workers by when they were last heard of
+    processors       HASH    until forgotten  published manifests by name
+    endpoints        HASH    permanent      callback endpoints by id
+    keys             HASH    permanent      API keys by id, hashed
+    callback_        HASH    retention      one callback's frozen values and its delivery log
+    callbacks        STREAM  while in use   callbacks to deliver
+    callback_leases  ZSET    permanent      deliveries under way, by deadline
+    callback_due     ZSET    permanent      callbacks that wait for their next attempt
+    callback_dead    ZSET    by retention   callbacks given up, by time
+    callback_done    ZSET    by retention   callbacks delivered, by time
+    callback_counts  HASH    permanent      `recorded`, `delivered`, `dead`: I12's balance
+"""
+
+import msgspec
+
+GROUP = "workers"  # the consumer group of every lane
+COURIERS = "couriers"  # the consumer group of the stream of callbacks
+
+PLAIN = (
+    "counts blocked expiring limits paused events apps shipped sweep workers processors "
+    "endpoints keys callbacks callback_leases callback_due callback_dead callback_done "
+    "callback_counts"
+).split()
+PREFIXES = (
+    "job_ payload_ result_ staged_ stream_ lanes_ pools_ leases_ due_ clock_ turns_ running_ "
+    "calls_ doorbell_ ended_ dead_ worker_ callback_"
+).split()
+
+
+class Keyspace(msgspec.Struct, frozen=True):
+    """Spells keys under one hash tag: `Keyspace("rn").key("job_", id)` is `{rn}:job:<id>`."""
+
+    tag: str = "rn"
+
+    def key(self, name: str, suffix: str = "") -> str:
+        """The key of a name of the table above. Raises KeyError for a name that is not there."""
+        if name in PREFIXES_SET:
+            return f"{{{self.tag}}}:{name[:-1]}:{suffix}"
+        if name in PLAIN_SET and not suffix:
+            return f"{{{self.tag}}}:{name}"
+        raise KeyError(name)
+
+    def job(self, job_id: str) -> str:
+        """HASH: one job's record."""
+        return self.key("job_", job_id)
+
+    def payload(self, job_id: str) -> str:
+        """STRING: a job's input."""
+        return self.key("payload_", job_id)
+
+    def result(self, job_id: str) -> str:
+        """STRING: a job's result."""
+        return self.key("result_", job_id)
+
+    def staged(self, job_id: str, token: str) -> str:
+        """STRING with a TTL: a large result that a settle will link."""
+        return self.key("staged_", f"{job_id}:{token}")
+
+    def stream(self, lane: str) -> str:
+        """STREAM: the entries of the lane of that name."""
+        return self.key("stream_", lane)
+
+
+PLAIN_SET, PREFIXES_SET = frozenset(PLAIN), frozenset(PREFIXES)
+
+
+def lease_member(lane: str, entry_id: str) -> str:
+    """The member of a pool's leases for one entry."""
+    return f"{lane}|{entry_id}"
+
+
+def pool_of(resource_class: str, host: str = "") -> str:
+    """The pool that a total limit counts: the class, or one Ollama host of it."""
+    return f"{resource_class}@{host}" if host else resource_class

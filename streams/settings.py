@@ -1,0 +1,21 @@
+"""What the engine can be told. Nothing is read here: `ops.settings` fills it in."""
+
+import msgspec
+
+
+class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The engine's defaults, each with its unit."""
+
+    tag: str = "rn"  # the hash tag of every key
+    lease_ms: int = 30_000
+    renew_ms: int = 10_000
+    poll_ceiling_ms: int = 1_000  # the longest wait between two looks for work
+    retention_s: int = 7 * 86_400  # ended jobs and their results
+    dead_retention_s: int = 30 * 86_400  # dead letters
+    events_max: int = 100_000
+    crashes_max: int = 3  # leases lost to a dead worker before the job becomes a dead letter
+    take_payload_max_bytes: int = 256 * 1024  # payloads inlined in one answer of take
+    payload_inline_max_bytes: int = 32 * 1024  # larger ones are fetched in the attempt
+    result_inline_max_bytes: int = 32 * 1024  # larger ones are staged before settle
+    settle_max_bytes: int = 256 * 1024
+    retry_after_max_s: float = 3_600.0  # cap on a wait that a processor asks for
