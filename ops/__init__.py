@@ -1,0 +1,1 @@
+"""The operator's side, and the only place where the parts are put together."""
