@@ -4,23 +4,24 @@ All keys share one hash tag, so that scripts may touch several of them. Names in
 are the names that script headers use; a trailing `_` marks a prefix to which a script appends.
 
     name             type    lifetime       what
+    gate             -       never there    deleted first by scripts that must run at maxmemory
     counts           HASH    permanent      `class|state` → jobs now, `class|submitted` → ever (I1)
     job_             HASH    retention      one job's record, by id
     payload_         STRING  with its job   its input
     result_          STRING  with its job   its result
     staged_          STRING  1 hour         a large result under (job, token) before its settle
     stream_          STREAM  while in use   one lane's entries
-    lanes_           ZSET    permanent      a class's lanes with undelivered entries, by head's age base
+    streams_         SET     permanent      a class's lanes whose stream exists
+    lanes_           ZSET    permanent      by class:priority: lanes with undelivered entries, by head's age base
     pools_           SET     permanent      a class's pools
     leases_          ZSET    permanent      a pool's leases: `lane|entry` by deadline
     due_             ZSET    permanent      a class's delayed jobs by due time
     blocked          SET     permanent      jobs that wait for other jobs
     expiring         ZSET    permanent      jobs that end by a time unless they start before it
-    clock_           HASH    permanent      a class's open time
+    clock_           HASH    permanent      a class's open time, and whether it is paused
     turns_           HASH    permanent      a class's apps, by when they were last served
     running_         HASH    permanent      a class's active jobs by app
     limits           HASH    permanent      totals by pool, concurrency by `class|app`
-    paused           SET     permanent      paused classes
     calls_           STRING  1 day          the last numbered call of (worker, pool) and its grants
     doorbell_        STREAM  one entry      rung when a class may have work for a waiting worker
     events           STREAM  capped         every change of state
@@ -49,12 +50,12 @@ GROUP = "workers"  # the consumer group of every lane
 COURIERS = "couriers"  # the consumer group of the stream of callbacks
 
 PLAIN = (
-    "counts blocked expiring limits paused events apps shipped sweep workers processors "
+    "gate counts blocked expiring limits events apps shipped sweep workers processors "
     "endpoints keys callbacks callback_leases callback_due callback_dead callback_done "
     "callback_counts"
 ).split()
 PREFIXES = (
-    "job_ payload_ result_ staged_ stream_ lanes_ pools_ leases_ due_ clock_ turns_ running_ "
+    "job_ payload_ result_ staged_ stream_ streams_ lanes_ pools_ leases_ due_ clock_ turns_ running_ "
     "calls_ doorbell_ ended_ dead_ worker_ callback_"
 ).split()
 

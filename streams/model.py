@@ -122,7 +122,6 @@ class Lease(msgspec.Struct, frozen=True):
     backoff_ms: int
     backoff_max_ms: int
     submitted_ms: int
-    leased_ms: int  # server time when the lease was given
     payload: bytes | None  # None: large, fetch it with `Broker.payload`
     payload_bytes: int
     tags: tuple[str, ...] = ()
@@ -183,6 +182,7 @@ class Settled(StrEnum):
     SETTLED = "settled"
     ALREADY = "already"  # the same settlement had been written before
     LOST = "lost"  # the token is not the newest: nothing was written
+    UNSTAGED = "unstaged"  # its large result is not staged any more: stage it again, then settle
 
 
 class Take(msgspec.Struct, frozen=True):

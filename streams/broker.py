@@ -1,0 +1,255 @@
+"""The write path: everything that changes a job's state is one script, called here."""
+
+from collections.abc import Iterable, Sequence
+
+from redis.asyncio import Redis
+
+from streams.keyspace import Keyspace
+from streams.model import (
+    Again,
+    CallbackRequest,
+    Cancelled,
+    Dead,
+    Done,
+    HandedBack,
+    Lane,
+    Lease,
+    NewJob,
+    Renewed,
+    ResourceClass,
+    Settled,
+    Settlement,
+    State,
+    Stopped,
+    Submitted,
+    Take,
+    Taken,
+    Verdict,
+)
+from streams.scripts import Scripts, pairs, text, translated
+from streams.settings import EngineSettings
+
+Argument = str | bytes | int | float
+FAULT_MAX = 2_000  # characters kept of a fault's message
+
+
+class Broker:
+    """Submits jobs, leases them, settles them. Every method may raise errors.Unavailable."""
+
+    def __init__(
+        self, redis: "Redis", keyspace: Keyspace, settings: EngineSettings | None = None
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self.keyspace = keyspace
+        self._redis = redis
+        self._scripts = Scripts(redis, keyspace, self.settings)
+        self._lanes: dict[str, Lane] = {}
+
+    async def submit(
+        self, jobs: Sequence[NewJob], *, gateway: str = "", sequence: int = 0
+    ) -> list[Submitted]:
+        """Store jobs, at most 1,000, and make them runnable. All or none; repeating is harmless.
+
+        An id that Redis knows answers its state. Raises OutOfMemory when Redis refused them all.
+        """
+        arguments: list[Argument] = [gateway, sequence]
+        for job in jobs:
+            arguments += submit_row(job)
+        answers = await self._scripts.run("submit", *arguments)
+        return [
+            Submitted(job.id, State(text(state)), bool(created))
+            for job, (state, created) in zip(jobs, pairs(answers), strict=True)
+        ]
+
+    async def take(self, call: Take) -> Taken:
+        """Lease at most `call.slots` jobs in dispatch order. The same call again: the same leases."""
+        nonce = call.worker.rsplit("-", 1)[-1]
+        models = call.models or ()
+        arguments: list[Argument] = [
+            call.worker,
+            call.sequence,
+            f"{nonce}.{call.pool[0]}{call.sequence}",
+            call.resource_class,
+            call.pool,
+            call.slots,
+            call.lease_ms,
+            call.resident,
+            -1 if call.models is None else len(models),
+            *models,
+            *call.processors,
+        ]
+        status, again, *rows = await self._scripts.run("take", *arguments)
+        ceiling = self.settings.poll_ceiling_ms
+        return Taken(
+            leases=[self._lease(row, call) for row in rows],
+            look_again_ms=ceiling if again < 0 else min(again, ceiling),
+            stale=status == b"stale",
+            paused=status == b"paused",
+        )
+
+    def _lease(self, row: Sequence[bytes], call: Take) -> Lease:
+        lane = text(row[2])
+        known = self._lanes.get(lane) or self._lanes.setdefault(lane, Lane.parse(lane))
+        attempts_max, timeout_ms, backoff_ms, backoff_max_ms = map(int, row[6].split())
+        return Lease(
+            job_id=text(row[0]),
+            token=text(row[1]),
+            lane=known,
+            entry_id=text(row[3]),
+            pool=call.pool,
+            attempt=int(row[4]),
+            failures=int(row[5]),
+            attempts_max=attempts_max,
+            timeout_ms=timeout_ms,
+            backoff_ms=backoff_ms,
+            backoff_max_ms=backoff_max_ms,
+            submitted_ms=int(row[7]),
+            payload_bytes=int(row[8]),
+            tags=tuple(text(row[9]).split()),
+            trace=text(row[10]),
+            payload=row[11],
+        )
+
+    async def renew(
+        self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int
+    ) -> Renewed:
+        """Move the deadlines of (job, token) pairs; says which are lost and which to cancel."""
+        arguments = [part for lease in leases for part in lease]
+        answers = pairs(await self._scripts.run("renew", worker, lease_ms, *arguments))
+        return Renewed(
+            lost=frozenset(text(job) for job, what in answers if what == b"lost"),
+            cancel=frozenset(text(job) for job, what in answers if what == b"cancel"),
+        )
+
+    async def settle(self, worker: str, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Write verdicts, each fenced by its token, and let go of the entries. Repeatable.
+
+        A result above `result_inline_max_bytes` must have been staged before.
+        """
+        arguments: list[Argument] = [worker]
+        for settlement in settlements:
+            arguments += self._settle_row(settlement)
+        answers = await self._scripts.run("settle", *arguments)
+        return [Settled(text(answer)) for answer in answers]
+
+    def _settle_row(self, settlement: Settlement) -> list[Argument]:
+        inline_max = self.settings.result_inline_max_bytes
+        head: list[Argument] = [settlement.job_id, settlement.token]
+        return head + verdict_row(settlement.verdict, inline_max)
+
+    async def stage(self, job_id: str, token: str, result: bytes) -> None:
+        """Put a large result beside the job, for an hour; the settle of that token links it."""
+        with translated():
+            await self._redis.set(self.keyspace.staged(job_id, token), result, ex=3_600)
+
+    async def payload(self, job_id: str) -> bytes | None:
+        """A job's input, for an attempt whose lease came without it. None when it is gone."""
+        with translated():
+            return await self._redis.get(self.keyspace.payload(job_id))  # type: ignore[no-any-return]
+
+    async def report(self, reports: Sequence[tuple[str, str, float | None, str]]) -> int:
+        """Publish progress as (job, token, fraction, note); how many tokens were still the newest."""
+        arguments: list[Argument] = []
+        for job_id, token, fraction, note in reports:
+            arguments += [job_id, token, "" if fraction is None else fraction, note]
+        return int(await self._scripts.run("report", *arguments))
+
+    async def cancel(self, job_id: str, reason: str = "") -> Cancelled:
+        """End a job that has not started, or ask the worker that runs it to stop."""
+        return Cancelled(text(await self._scripts.run("cancel", job_id, reason)))
+
+    async def replay(self, job_ids: Sequence[str]) -> list[str]:
+        """Make ended jobs runnable again: `replayed`, `gone`, or the state that forbids it."""
+        return [text(answer) for answer in await self._scripts.run("replay", *job_ids)]
+
+    async def expire(self, count: int = 100) -> int:
+        """End at most `count` jobs that did not start in time; how many there were."""
+        return int(await self._scripts.run("expire", count))
+
+    async def promote(self, resource_class: ResourceClass, count: int = 100) -> int:
+        """Make at most `count` due jobs of a class runnable; how many there were."""
+        return int(await self._scripts.run("promote", resource_class, count))
+
+    async def sweep(self, lane: str, start: str = "-", count: int = 100) -> tuple[int, str]:
+        """Mend one page of a lane's pending entries; (how many, start of the next page or `-`)."""
+        mended, following = await self._scripts.run("sweep", lane, start, count)
+        return int(mended), text(following)
+
+    async def drop_consumer(self, worker: str, resource_class: ResourceClass, pool: str) -> int:
+        """Forget a stopped worker in Redis; how many lanes still hold pending entries of it."""
+        return int(await self._scripts.run("drop_consumer", worker, resource_class, pool))
+
+    async def pause(self, resource_class: ResourceClass) -> bool:
+        """Lease no more jobs of a class; what runs goes on. False if it was paused already."""
+        return bool(await self._scripts.run("pause", resource_class, 1))
+
+    async def resume(self, resource_class: ResourceClass) -> bool:
+        """Lease jobs of a class again. False if it was not paused."""
+        return bool(await self._scripts.run("pause", resource_class, 0))
+
+    async def set_limit(self, pool: str, total: int | None) -> None:
+        """How many leases a pool may have at once over all workers; None for no limit."""
+        await self._limit(pool, total)
+
+    async def set_app_limit(
+        self, resource_class: ResourceClass, app: str, concurrency: int | None
+    ) -> None:
+        """How many jobs of one app may run at once in a class; None for no limit."""
+        await self._limit(f"{resource_class}|{app}", concurrency)
+
+    async def _limit(self, field: str, value: int | None) -> None:
+        key = self.keyspace.key("limits")
+        with translated():
+            if value is None:
+                await self._redis.hdel(key, field)
+            else:
+                await self._redis.hset(key, field, str(value))
+
+
+def submit_row(job: NewJob) -> list[Argument]:
+    """The arguments of one job, in the order of submit.lua."""
+    limits = f"{job.attempts_max} {job.timeout_ms} {job.backoff_ms} {job.backoff_max_ms}"
+    return [
+        job.id,
+        job.lane.name,
+        job.payload,
+        limits,
+        job.delay_ms,
+        job.run_at_ms,
+        job.expires_at_ms,
+        callback_text(job.callback),
+        " ".join(job.tags),
+        job.trace,
+    ]
+
+
+def callback_text(callback: CallbackRequest | None) -> str:
+    """How a callback request stands in a job's record: url, endpoint, events."""
+    if callback is None:
+        return ""
+    return f"{callback.url} {callback.endpoint} {','.join(callback.events)}"
+
+
+def parse_callback(stored: str) -> CallbackRequest | None:
+    """The request that `callback_text` wrote."""
+    if not stored:
+        return None
+    url, endpoint, events = stored.split(" ")
+    return CallbackRequest(url, endpoint, tuple(State(event) for event in events.split(",")))
+
+
+def verdict_row(verdict: Verdict, inline_max: int) -> list[Argument]:
+    """Kind, number, first and second text of a verdict, in the order of settle.lua."""
+    match verdict:
+        case Done(result):
+            staged = len(result) > inline_max
+            return ["done", int(staged), b"" if staged else result, ""]
+        case Again(delay_ms, fault, counts):
+            kind = "again" if counts else "put_back"
+            return [kind, delay_ms, fault.code, fault.message[:FAULT_MAX]]
+        case Dead(fault):
+            return ["dead", 0, fault.code, fault.message[:FAULT_MAX]]
+        case Stopped(reason):
+            return ["stopped", 0, reason[:FAULT_MAX], ""]
+        case HandedBack():
+            return ["handed_back", 0, "", ""]

@@ -1,0 +1,82 @@
+-- append: how a job becomes runnable: an entry at the tail of its lane, with its age base.
+-- Needs ledger.
+--
+-- KEYS  stream_    STREAM  by lane
+--       streams_   SET     by class: lanes whose stream exists
+--       lanes_     ZSET    by class:priority: lanes with undelivered entries by the head's age base
+--       doorbell_  STREAM  by class
+--       job_       HASH    by job
+--       due_       ZSET    by class
+-- A lane's group and stream are made here and nowhere else; the doorbell rings when a lane stops
+-- being empty, since a worker that waits has found all its lanes empty.
+local rung = {}
+
+local function ring(class)
+  if rung[class] then return end
+  rung[class] = true
+  redis.call('XADD', doorbell_ .. class, 'MAXLEN', 16, '*', 'ring', '1')
+end
+
+local function append(id, lane)
+  local class, _, priority = lane_parts(lane)
+  local base, stream = clock(class).open, stream_ .. lane
+  if redis.call('ZADD', lanes_ .. class .. ':' .. priority, 'NX', base, lane) == 1 then
+    if redis.call('EXISTS', stream) == 0 then
+      redis.call('XGROUP', 'CREATE', stream, 'workers', '0', 'MKSTREAM')
+      redis.call('SADD', streams_ .. class, lane)
+    end
+    ring(class)
+  end
+  return redis.call('XADD', stream, '*', 'j', id, 't', base)
+end
+
+local function last_delivered(stream)
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local name, id
+    for i = 1, #group, 2 do
+      if group[i] == 'name' then name = group[i + 1] end
+      if group[i] == 'last-delivered-id' then id = group[i + 1] end
+    end
+    if name == 'workers' then return id end
+  end
+  -- Somebody destroyed the group: all that is in the lane counts as undelivered again.
+  redis.call('XGROUP', 'CREATE', stream, 'workers', '0')
+  return '0-0'
+end
+
+-- At most `count` undelivered entries of a lane, oldest first.
+local function undelivered(lane, count)
+  local stream = stream_ .. lane
+  if redis.call('EXISTS', stream) == 0 then return {} end
+  return redis.call('XRANGE', stream, '(' .. last_delivered(stream), '+', 'COUNT', count)
+end
+
+-- Puts a lane where its head's age belongs, or out of the set when nothing is undelivered.
+local function reseat(lane, head)
+  local class, _, priority = lane_parts(lane)
+  if head then
+    redis.call('ZADD', lanes_ .. class .. ':' .. priority, head[2][4], lane)
+  else
+    redis.call('ZREM', lanes_ .. class .. ':' .. priority, lane)
+  end
+end
+
+-- Drops a lane's stream when it holds nothing at all.
+local function drop_if_empty(lane)
+  if redis.call('XLEN', stream_ .. lane) == 0 then
+    local class, _, priority = lane_parts(lane)
+    redis.call('DEL', stream_ .. lane)
+    redis.call('SREM', streams_ .. class, lane)
+    redis.call('ZREM', lanes_ .. class .. ':' .. priority, lane)
+  end
+end
+
+-- Moves a job from the due set to its lane.
+local function promote(id, class)
+  redis.call('ZREM', due_ .. class, id)
+  local lane = redis.call('HGET', job_ .. id, 'lane')
+  if not lane then return end
+  redis.call('HSET', job_ .. id, 'state', 'waiting', 'entry', append(id, lane))
+  local _, app = lane_parts(lane)
+  move(class, app, 'delayed', 'waiting')
+end

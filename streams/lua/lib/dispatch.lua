@@ -1,0 +1,141 @@
+-- dispatch: which heads a take leases, entry by entry. Needs ledger and append.
+--
+-- KEYS  limits  HASH  pool → total, class|app → concurrency
+--       turns_  HASH  by class: app → when it was last served, '' → the count of turns
+-- A group is one (priority, model). Its score is the age of its oldest head over the priority's
+-- target; the best group is chosen, but the resident model's best keeps a lead of HYSTERESIS.
+-- Within the group it is the turn of the app that was served least recently. `policy.pick` is the
+-- same rule in Python, and the oracle of the tests.
+local HYSTERESIS = 0.5
+local TARGET_MS = { high = 120000, normal = 3600000, low = 14400000 }
+local URGENCY = { high = 3, normal = 2, low = 1 }
+
+-- group: {priority, model, apps = {app → {source, ...}}, t = age base of its oldest head}
+-- source: a lane's undelivered entries, or one expired lease (then it has `entry` and `pool`)
+local groups, by_name = {}, {}
+local turns, turn = {}, nil
+local settings, concurrency, running = {}, {}, {}
+
+local function read_limits(class)
+  local rows = redis.call('HGETALL', limits)
+  for i = 1, #rows, 2 do
+    settings[rows[i]] = tonumber(rows[i + 1])
+    local app = string.match(rows[i], '^' .. class .. '|(.*)$')
+    if app then
+      concurrency[app] = tonumber(rows[i + 1])
+      running[app] = tonumber(redis.call('HGET', running_ .. class, app) or 0)
+    end
+  end
+end
+
+local function offer(lane, t, entry, pool)
+  local _, app, priority, _, model = lane_parts(lane)
+  local name = priority .. '|' .. model
+  local group = by_name[name]
+  if not group then
+    group = { priority = priority, model = model, apps = {} }
+    by_name[name] = group
+    groups[#groups + 1] = group
+  end
+  local sources = group.apps[app]
+  if not sources then
+    sources = {}
+    group.apps[app] = sources
+  end
+  sources[#sources + 1] = { t = tonumber(t), lane = lane, entry = entry, pool = pool }
+end
+
+local function oldest(app, sources)
+  if concurrency[app] and running[app] >= concurrency[app] then return nil end
+  local best
+  for _, source in ipairs(sources) do
+    if source.t and (not best or source.t < best.t
+        or (source.t == best.t and source.lane < best.lane)) then best = source end
+  end
+  return best
+end
+
+local function group_head(group)
+  local t = false
+  for app, sources in pairs(group.apps) do
+    local source = oldest(app, sources)
+    if source and (not t or source.t < t) then t = source.t end
+  end
+  return t
+end
+
+local function better(a, b)
+  if not b then return a end
+  if a.score ~= b.score then return a.score > b.score and a or b end
+  if a.priority ~= b.priority then return URGENCY[a.priority] > URGENCY[b.priority] and a or b end
+  return a.model < b.model and a or b
+end
+
+local function choose_group(resident, open)
+  local own, other
+  for _, group in ipairs(groups) do
+    if group.t == nil then group.t = group_head(group) end
+    if group.t then
+      group.score = (open - group.t) / TARGET_MS[group.priority]
+      if group.model == resident then own = better(group, own) else other = better(group, other) end
+    end
+  end
+  if own and (not other or own.score + HYSTERESIS >= other.score) then return own end
+  return other
+end
+
+local function choose_app(group, class)
+  local chosen, chosen_head
+  for app, sources in pairs(group.apps) do
+    local head = oldest(app, sources)
+    if head then
+      if not turns[app] then turns[app] = tonumber(redis.call('HGET', turns_ .. class, app) or 0) end
+      if not chosen or turns[app] < turns[chosen] or (turns[app] == turns[chosen]
+          and (head.t < chosen_head.t or (head.t == chosen_head.t and app < chosen))) then
+        chosen, chosen_head = app, head
+      end
+    end
+  end
+  return chosen, chosen_head
+end
+
+-- Moves a source on to its next entry, peeking once per lane for all that may follow.
+local function advance(source, room)
+  if source.entry then
+    source.t = nil
+    return
+  end
+  source.peek = source.peek or undelivered(source.lane, room + 1)
+  source.picked = (source.picked or 0) + 1
+  local following = source.peek[source.picked + 1]
+  source.t = following and tonumber(following[2][4]) or nil
+end
+
+-- The sources to lease from, one per free slot at most, in the order of the rule.
+local function pick(class, room, resident)
+  local picked, open = {}, clock(class).open
+  while #picked < room do
+    local group = choose_group(resident, open)
+    if not group then break end
+    local app, source = choose_app(group, class)
+    picked[#picked + 1] = source
+    turn = (turn or tonumber(redis.call('HGET', turns_ .. class, '') or 0)) + 1
+    turns[app] = turn
+    if running[app] then running[app] = running[app] + 1 end
+    advance(source, room)
+    for _, each in ipairs(groups) do
+      if each == group or concurrency[app] then each.t = nil end
+    end
+    resident = group.model
+  end
+  return picked
+end
+
+local function write_turns(class)
+  if not turn then return end
+  local rows = { '', turn }
+  for app, mine in pairs(turns) do
+    if mine > 0 then rows[#rows + 1], rows[#rows + 2] = app, mine end
+  end
+  redis.call('HSET', turns_ .. class, unpack(rows))
+end

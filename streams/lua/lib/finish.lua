@@ -1,0 +1,144 @@
+-- finish: how a job ends, whoever ends it. Needs ledger and append.
+--
+-- KEYS  job_       HASH    by job
+--       payload_   STRING  by job
+--       result_    STRING  by job
+--       staged_    STRING  by job:token
+--       leases_    ZSET    by pool: lane|entry by deadline
+--       due_       ZSET    by class
+--       blocked    SET     jobs waiting for others
+--       expiring   ZSET    jobs by the time they expire unless started
+--       ended_     ZSET    by app
+--       dead_      ZSET    by app
+--       callback_  HASH    by callback: frozen values
+--       callbacks  STREAM  callbacks to deliver
+--       callback_counts  HASH  recorded, delivered, dead
+-- SETS  retention_ms       int  how long an ended job is kept
+--       dead_retention_ms  int  how long a dead letter is kept
+--       callback_inline_max_bytes  int  larger results are sent as a link
+-- Order of the writes of one end: callback record, result, state, counters, event; the entry is
+-- let go last, by close().
+local function read_job(id)
+  local row = redis.call('HGETALL', job_ .. id)
+  if #row == 0 then return nil end
+  local job = { id = id }
+  for i = 1, #row, 2 do job[row[i]] = row[i + 1] end
+  job.class, job.app = lane_parts(job.lane)
+  return job
+end
+
+local freed, released, ended, dead = {}, {}, {}, {}
+
+local function push(lists, key, ...)
+  local list = lists[key]
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  for _, value in ipairs({ ... }) do list[#list + 1] = value end
+end
+
+-- Gathers the entry of an active job for XACK + XDEL, and its lease for ZREM.
+local function let_go(job)
+  push(released, job.lane, job.entry)
+  push(freed, job.pool, job.lane .. '|' .. job.entry)
+end
+
+at_close[#at_close + 1] = function()
+  for app, list in pairs(ended) do redis.call('ZADD', ended_ .. app, unpack(list)) end
+  for app, list in pairs(dead) do redis.call('ZADD', dead_ .. app, unpack(list)) end
+  for pool, list in pairs(freed) do redis.call('ZREM', leases_ .. pool, unpack(list)) end
+  for lane, list in pairs(released) do
+    redis.call('XACK', stream_ .. lane, 'workers', unpack(list))
+    redis.call('XDEL', stream_ .. lane, unpack(list))
+    drop_if_empty(lane)
+  end
+end
+
+-- Takes a job out of the one place where it is: entry, pending entry, due set or blocked set.
+local function remove(job)
+  if job.state == 'active' then
+    let_go(job)
+  elseif job.state == 'waiting' then
+    redis.call('XDEL', stream_ .. job.lane, job.entry)
+    reseat(job.lane, undelivered(job.lane, 1)[1])
+    drop_if_empty(job.lane)
+  elseif job.state == 'delayed' then
+    redis.call('ZREM', due_ .. job.class, job.id)
+  elseif job.state == 'blocked' then
+    redis.call('SREM', blocked, job.id)
+  end
+end
+
+-- Freezes what the app will be told. The id is made from job and ending, so that it survives a
+-- rollback of Redis: the n-th ending of a job always has the same webhook-id.
+local function record_callback(job, state, code, message, result)
+  local url, endpoint, wanted = string.match(job.callback, '^(%S+) (%S+) (%S+)$')
+  if not string.find(',' .. wanted .. ',', ',' .. state .. ',', 1, true) then return end
+  local id = 'msg_' .. string.sub(redis.sha1hex(job.id .. ':' .. job.ends), 1, 26)
+  local _, _, _, processor = lane_parts(job.lane)
+  local size = result and #result or 0
+  redis.call('HSET', callback_ .. id, 'job', job.id, 'app', job.app, 'processor', processor,
+    'state', state, 'attempt', job.attempt or 0, 'at', job.at, 'start', job.start or 0, 'end', now,
+    'code', code or '', 'error', message or '', 'size', size,
+    'result', size <= callback_inline_max_bytes and result or '',
+    'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', job.tags or '',
+    'trace', job.trace or '', 'status', 'waiting', 'tries', 0, 'rounds', 0)
+  redis.call('XADD', callbacks, '*', 'c', id)
+  redis.call('HINCRBY', callback_counts, 'recorded', 1)
+  redis.call('HINCRBY', callback_counts, 'waiting', 1)
+end
+
+-- Ends a job that read_job() returned. `result` is JSON bytes, or nil; `staged` names a staged
+-- result's token instead. The caller has made sure that the job has not ended.
+local function finish(job, state, code, message, result, staged)
+  local keep = state == 'dead' and dead_retention_ms or retention_ms
+  job.ends = (job.ends or 0) + 1
+  remove(job)
+  if staged then
+    redis.call('RENAME', staged_ .. job.id .. ':' .. staged, result_ .. job.id)
+    redis.call('PEXPIRE', result_ .. job.id, keep)
+    if job.callback then result = redis.call('GET', result_ .. job.id) end
+  end
+  if job.callback then record_callback(job, state, code, message, result) end
+  if result and not staged then redis.call('SET', result_ .. job.id, result, 'PX', keep) end
+  local fields = { 'state', state, 'end', now, 'ends', job.ends }
+  if code and code ~= '' then
+    fields[7], fields[8], fields[9], fields[10] = 'code', code, 'error', message or ''
+  end
+  redis.call('HSET', job_ .. job.id, unpack(fields))
+  redis.call('PEXPIRE', job_ .. job.id, keep)
+  redis.call('PEXPIRE', payload_ .. job.id, keep)
+  if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
+  push(state == 'dead' and dead or ended, job.app, now, job.id)
+  move(job.class, job.app, job.state, state)
+  event('ended', job.id, job.lane, state, job.attempt or 0, 'code', code or '')
+  job.state = state
+end
+
+-- A lease of this job ran out and its worker is silent. Ends the job if somebody cancelled it or
+-- if this was one death too many, and says whether it did. A lease that was handed back (its token
+-- starts with `-`) is no death.
+local function end_if_lost(job, crashes_max)
+  local died = string.sub(job.token or '-', 1, 1) ~= '-'
+  job.crashes = (job.crashes or 0) + (died and 1 or 0)
+  job.died = died
+  local code, message
+  if job.cancel then
+    finish(job, 'cancelled', 'cancelled', job.cancel)
+  elseif job.crashes >= crashes_max then
+    finish(job, 'dead', 'crashed', 'the worker died ' .. job.crashes .. ' times while it ran this job')
+  else
+    return false
+  end
+  redis.call('HSET', job_ .. job.id, 'token', '', 'crashes', job.crashes)
+  return true
+end
+
+-- A worker shows up with a token that was taken from it as if it had died: it had not.
+local function forgive(job, token)
+  if job.prev == token and job.crashes then
+    redis.call('HINCRBY', job_ .. job.id, 'crashes', -1)
+    redis.call('HDEL', job_ .. job.id, 'prev')
+  end
+end

@@ -1,0 +1,69 @@
+-- ledger: what every script shares: server time, the counters of I1, the event stream.
+-- Changes are gathered in tables and written once by close(), so that a call over many jobs
+-- costs one command per counter and not one per job and counter.
+--
+-- KEYS  counts    HASH    class|state → jobs
+--       running_  HASH    by class: app → active jobs
+--       events    STREAM  every change of state
+--       clock_    HASH    by class: open, seen, paused
+-- SETS  events_max   int  the event stream's cap
+--       open_gap_ms  int  a class that nobody served for longer was closed meanwhile
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local moves, served, clocks, at_close = {}, {}, {}, {}
+
+local function add(sums, key, change)
+  sums[key] = (sums[key] or 0) + change
+end
+
+-- Counts a job of class and app out of one state and into another; nil is nowhere.
+local function move(class, app, from, to)
+  if from then add(moves, class .. '|' .. from, -1) end
+  if to then add(moves, class .. '|' .. to, 1) end
+  if from == 'active' then add(served, class .. '|' .. app, -1) end
+  if to == 'active' then add(served, class .. '|' .. app, 1) end
+end
+
+local function event(kind, id, lane, state, attempt, ...)
+  redis.call('XADD', events, 'MAXLEN', '~', events_max, '*',
+    'kind', kind, 'job', id, 'lane', lane, 'state', state, 'attempt', attempt, ...)
+end
+
+-- The class's open time in ms: it stands while no worker takes or renews, and while paused.
+local function clock(class)
+  local found = clocks[class]
+  if found then return found end
+  local stored = redis.call('HMGET', clock_ .. class, 'open', 'seen', 'paused')
+  local open, seen = tonumber(stored[1] or 0), tonumber(stored[2] or now)
+  local gap = now - seen
+  local paused = stored[3] == '1'
+  if not paused and gap > 0 and gap <= open_gap_ms then open = open + gap end
+  found = { open = open, paused = paused }
+  clocks[class] = found
+  return found
+end
+
+-- Says that a worker serves the class now.
+local function tick(class)
+  redis.call('HSET', clock_ .. class, 'open', clock(class).open, 'seen', now)
+end
+
+local function lane_parts(lane)
+  return string.match(lane, '^([^:]+):([^:]+):([^:]+):([^:]+):(.*)$')
+end
+
+-- Writes what was gathered: first the counters, then what at_close holds (entries are let go last).
+-- The last call of every script that moves jobs.
+local function close()
+  for field, change in pairs(moves) do
+    if change ~= 0 then redis.call('HINCRBY', counts, field, change) end
+  end
+  for field, change in pairs(served) do
+    local class, app = string.match(field, '^(.-)|(.*)$')
+    if change ~= 0 and redis.call('HINCRBY', running_ .. class, app, change) <= 0 then
+      redis.call('HDEL', running_ .. class, app)
+    end
+  end
+  for _, write in ipairs(at_close) do write() end
+end

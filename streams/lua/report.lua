@@ -1,0 +1,17 @@
+-- report: progress of a running attempt, fenced by its token.
+--
+-- uses  ledger
+-- KEYS  job_     HASH  by job
+-- ARGV  rest...  job, token, fraction (0 to 1, or empty), note
+-- Returns how many were accepted.
+local accepted = 0
+for i = rest, #ARGV, 4 do
+  local id, token, fraction, note = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local row = redis.call('HMGET', job_ .. id, 'token', 'state', 'lane', 'attempt')
+  if row[1] == token and row[2] == 'active' then
+    redis.call('HSET', job_ .. id, 'progress', fraction, 'note', note)
+    event('progress', id, row[3], 'active', row[4], 'fraction', fraction, 'note', note)
+    accepted = accepted + 1
+  end
+end
+return accepted

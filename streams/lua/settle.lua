@@ -1,0 +1,69 @@
+-- settle: write verdicts and let go of the entries, each fenced by its token.
+--
+-- uses  ledger append finish
+-- KEYS  gate      -    deleted first: a write that needs no memory opens the script at maxmemory
+-- ARGV  worker    str  consumer
+--       rest...   job, token, kind, number, first, second
+-- kind         number      first            second
+-- done         1: staged   result           -
+-- again        delay_ms    fault code       fault message     counts as a failure
+-- put_back     delay_ms    fault code       fault message     does not count
+-- dead         -           fault code       fault message
+-- stopped      -           reason           -                 only a job somebody cancelled
+-- handed_back  -           -                -                 keeps its entry and so its place
+-- Returns settled, already, lost or unstaged per verdict. A lease that ran out but that nobody
+-- took is still the owner's: work done is not thrown away.
+redis.call('DEL', gate)
+local answers = {}
+
+local function delay(job, ms, code, message, counts_as_failure)
+  local due = now + ms
+  let_go(job)
+  redis.call('ZADD', due_ .. job.class, due, job.id)
+  redis.call('HSET', job_ .. job.id, 'state', 'delayed', 'due', due, 'code', code, 'error', message,
+    'failures', (job.failures or 0) + (counts_as_failure and 1 or 0))
+  move(job.class, job.app, 'active', 'delayed')
+  event('retrying', job.id, job.lane, 'delayed', job.attempt, 'code', code)
+  local head = redis.call('ZRANGE', due_ .. job.class, 0, 0)[1]
+  if head == job.id then ring(job.class) end
+end
+
+local function hand_back(job)
+  redis.call('ZADD', leases_ .. job.pool, 0, job.lane .. '|' .. job.entry)
+  redis.call('HSET', job_ .. job.id, 'token', '-' .. job.token)
+  event('handed_back', job.id, job.lane, 'active', job.attempt)
+  ring(job.class)
+end
+
+local function settle(id, token, kind, number, first, second)
+  local job = read_job(id)
+  if not job then return 'lost' end
+  if job.token == '-' .. token then return 'already' end
+  if job.token ~= token then
+    forgive(job, token)
+    return 'lost'
+  end
+  if job.state ~= 'active' then return 'already' end
+  if kind == 'handed_back' and not job.cancel then
+    hand_back(job)
+  elseif kind == 'done' then
+    local staged = number == '1' and token or nil
+    if staged and redis.call('EXISTS', staged_ .. id .. ':' .. token) == 0 then return 'unstaged' end
+    finish(job, 'succeeded', nil, nil, not staged and first or nil, staged)
+  elseif kind == 'dead' then
+    finish(job, 'dead', first, second)
+  elseif job.cancel then
+    finish(job, 'cancelled', 'cancelled', job.cancel)
+  elseif kind == 'stopped' then
+    delay(job, 0, 'stopped', first, false)
+  else
+    delay(job, tonumber(number), first, second, kind == 'again')
+  end
+  return 'settled'
+end
+
+for i = rest, #ARGV, 6 do
+  answers[#answers + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+end
+close()
+return answers

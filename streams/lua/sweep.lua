@@ -1,0 +1,41 @@
+-- sweep: mend what no other script sees, one page of one lane's pending entries, and end what
+-- waits for a reclaim that may never come: the slow auditor behind the lease set.
+--
+-- uses  ledger append finish
+-- SETS  crashes_max  int  deaths of a worker that make a job a dead letter
+-- ARGV  lane   str  the lane to look through
+--       start  str  where the last page ended, - at first
+--       count  int  pending entries to look at
+-- Returns {mended, start of the next page or -}. Mended are pending entries without a lease (they
+-- become dispatchable), entries that are no job's place (dropped), and expired leases whose job was
+-- cancelled or died too often (ended, also while the class is paused).
+local stream, mended = stream_ .. lane, 0
+if redis.call('EXISTS', stream) == 0 then return { 0, '-' } end
+last_delivered(stream) -- makes a missing group anew
+local pending = redis.call('XPENDING', stream, 'workers', start == '-' and '-' or '(' .. start, '+', count)
+
+for _, row in ipairs(pending) do
+  local entry = row[1]
+  local found = redis.call('XRANGE', stream, entry, entry)[1]
+  local job = found and read_job(found[2][2])
+  if not job or job.state ~= 'active' or job.entry ~= entry or job.lane ~= lane then
+    redis.call('XACK', stream, 'workers', entry)
+    redis.call('XDEL', stream, entry)
+    drop_if_empty(lane)
+    mended = mended + 1
+  else
+    local deadline = redis.call('ZSCORE', leases_ .. job.pool, lane .. '|' .. entry)
+    if not deadline then
+      redis.call('ZADD', leases_ .. job.pool, now, lane .. '|' .. entry)
+      mended = mended + 1
+    elseif tonumber(deadline) <= now then
+      local died = string.sub(job.token or '-', 1, 1) ~= '-'
+      if job.cancel or (died and (job.crashes or 0) + 1 >= crashes_max) then
+        end_if_lost(job, crashes_max)
+        mended = mended + 1
+      end
+    end
+  end
+end
+close()
+return { mended, #pending == tonumber(count) and pending[#pending][1] or '-' }

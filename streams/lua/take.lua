@@ -1,0 +1,201 @@
+-- take: lease work to one worker for one pool, in dispatch order.
+--
+-- uses  ledger append finish dispatch
+-- KEYS  gate    -       deleted first: a write that needs no memory opens the script at maxmemory
+--       calls_  STRING  by worker:pool: the last call's number and the ids it was given
+--       pools_  SET     by class
+-- SETS  crashes_max  int   deaths of a worker that make a job a dead letter
+--       take_payload_max_bytes    int  payloads in one answer
+--       payload_inline_max_bytes  int  larger payloads are fetched by the attempt
+-- ARGV  worker     str     consumer
+--       sequence   int     the call's number; the last again repeats the answer, a lower one is stale
+--       token      str     base of the tokens of this call
+--       class      str     resource class
+--       pool       str     what the total limit counts
+--       slots      int     free slots in the worker
+--       lease_ms   int     until the deadline
+--       resident   str     class ollama: the model in memory
+--       models     int     how many models follow; -1: the class has none
+--       rest...    the models, then the processors that the worker has
+-- Returns {status, look_again_ms, lease, lease, ...}; status is ok, stale or paused; look_again_ms
+-- is -1 when nothing is known; a lease is {id, token, lane, entry, attempt, failures, limits, at,
+-- size, tags, trace, payload or false}.
+-- O(lanes of the class + slots), at most LANES_MAX lanes of each priority.
+local LANES_MAX, DUE_MAX, LATE_PAGE, LATE_PAGES, CALL_TTL_MS = 256, 100, 64, 16, 86400000
+
+redis.call('DEL', gate)
+slots, models = tonumber(slots), tonumber(models)
+local reply, granted, call_key = { 'ok', -1 }, {}, calls_ .. worker .. ':' .. pool
+
+-- ------------------------------------------------------------ the answer, within its byte budget
+local budget = take_payload_max_bytes
+
+local function answer(job)
+  local size, payload = tonumber(job.size), false
+  if size <= payload_inline_max_bytes and (size <= budget or #reply == 2) then
+    payload = redis.call('GET', payload_ .. job.id)
+    budget = budget - size
+  end
+  reply[#reply + 1] = { job.id, job.token, job.lane, job.entry, job.attempt, job.failures or 0,
+    job.limits, job.at, size, job.tags or '', job.trace or '', payload }
+end
+
+-- ------------------------------------------------------------ numbered calls
+local last, last_ids = string.match(redis.call('GET', call_key) or '0', '^(%d+) ?(.*)$')
+if tonumber(sequence) < tonumber(last) then return { 'stale', 0 } end
+if tonumber(sequence) == tonumber(last) then
+  local n = 0
+  for id in string.gmatch(last_ids, '%S+') do
+    n = n + 1
+    local job = read_job(id)
+    if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
+  end
+  return reply
+end
+if clock(class).paused then
+  redis.call('HSET', clock_ .. class, 'seen', now)
+  redis.call('SET', call_key, sequence, 'PX', CALL_TTL_MS)
+  return { 'paused', -1 }
+end
+tick(class)
+
+-- ------------------------------------------------------------ what is due, how much room there is
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_ .. class, '-inf', now, 'LIMIT', 0, DUE_MAX)) do
+  promote(id, class)
+end
+read_limits(class)
+local total, room = settings[pool] or (class == 'ollama' and 1), slots
+if total then
+  room = math.min(room, total - redis.call('ZCOUNT', leases_ .. pool, '(' .. now, '+inf'))
+end
+
+-- ------------------------------------------------------------ heads: lanes and expired leases alike
+local has_model, has_processor = {}, {}
+for i = rest, rest + models - 1 do has_model[ARGV[i]] = true end
+for i = rest + math.max(models, 0), #ARGV do has_processor[ARGV[i]] = true end
+
+local function mine(lane)
+  local _, _, _, processor, model = lane_parts(lane)
+  return has_processor[processor] and (models < 0 or has_model[model])
+end
+
+local function offer_lanes()
+  for priority in pairs(TARGET_MS) do
+    local key = lanes_ .. class .. ':' .. priority
+    local heads = redis.call('ZRANGE', key, 0, LANES_MAX - 1, 'WITHSCORES')
+    for i = 1, #heads, 2 do
+      if mine(heads[i]) then offer(heads[i], heads[i + 1]) end
+    end
+  end
+end
+
+local function offer_late(from)
+  local offered = 0
+  for page = 0, LATE_PAGES - 1 do
+    local late = redis.call('ZRANGEBYSCORE', leases_ .. from, '-inf', now, 'LIMIT', page * LATE_PAGE, LATE_PAGE)
+    for _, member in ipairs(late) do
+      local lane, entry = string.match(member, '^(.*)|(.-)$')
+      local found = mine(lane) and redis.call('XRANGE', stream_ .. lane, entry, entry)[1]
+      if found then
+        offer(lane, found[2][4], entry, from)
+        offered = offered + 1
+      end
+    end
+    if #late < LATE_PAGE or offered >= room then return end
+  end
+end
+
+local picked = {}
+if room > 0 then
+  offer_lanes()
+  if class == 'ollama' then
+    redis.call('SADD', pools_ .. class, pool)
+    for _, from in ipairs(redis.call('SMEMBERS', pools_ .. class)) do offer_late(from) end
+  else
+    offer_late(pool)
+  end
+  picked = pick(class, room, resident)
+end
+
+-- ------------------------------------------------------------ read what was picked, lane by lane
+local function read(source)
+  local wanted = math.min(source.picked, #source.peek)
+  source.got, source.given = {}, 0
+  if wanted > 0 then
+    local streams = redis.call('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', wanted,
+      'STREAMS', stream_ .. source.lane, '>')
+    source.got = streams and streams[1][2] or {}
+  end
+  reseat(source.lane, source.peek[wanted + 1])
+  if wanted == 0 then drop_if_empty(source.lane) end
+end
+
+-- ------------------------------------------------------------ lease
+local function reclaim(job, from)
+  local stream = stream_ .. job.lane
+  local claimed = redis.call('XAUTOCLAIM', stream, 'workers', worker, 0, job.entry, 'COUNT', 1)
+  if not claimed[2][1] or claimed[2][1][1] ~= job.entry then
+    redis.call('XCLAIM', stream, 'workers', worker, 0, job.entry, 'FORCE', 'JUSTID')
+  end
+  if end_if_lost(job, crashes_max) then return false end
+  if from ~= pool then redis.call('ZREM', leases_ .. from, job.lane .. '|' .. job.entry) end
+  return true
+end
+
+local function lease(id, lane, entry, from)
+  local job = read_job(id)
+  if job and job.entry == entry and job.state == 'active' and not from then
+    -- The group was made anew and delivered what is leased already: the lease stands.
+    redis.call('ZADD', leases_ .. job.pool, 'NX', now, lane .. '|' .. entry)
+    return
+  end
+  if not job or job.entry ~= entry or job.state ~= (from and 'active' or 'waiting') then
+    redis.call('XACK', stream_ .. lane, 'workers', entry)
+    redis.call('XDEL', stream_ .. lane, entry)
+    if from then redis.call('ZREM', leases_ .. from, lane .. '|' .. entry) end
+    return
+  end
+  local fields = { 'state', 'active', 'pool', pool, 'worker', worker, 'start', now }
+  if from then
+    if not reclaim(job, from) then return end
+    if job.died then
+      fields[9], fields[10], fields[11], fields[12] = 'crashes', job.crashes, 'prev', job.token
+    end
+  else
+    move(job.class, job.app, 'waiting', 'active')
+    if job.expires then redis.call('ZREM', expiring, id) end
+  end
+  granted[#granted + 1] = id
+  job.attempt, job.token = (job.attempt or 0) + 1, token .. '.' .. #granted
+  redis.call('ZADD', leases_ .. pool, now + lease_ms, lane .. '|' .. entry)
+  redis.call('HSET', job_ .. id, 'attempt', job.attempt, 'token', job.token, unpack(fields))
+  event('active', id, lane, 'active', job.attempt)
+  answer(job)
+end
+
+for _, source in ipairs(picked) do
+  if source.entry then
+    local found = redis.call('XRANGE', stream_ .. source.lane, source.entry, source.entry)[1]
+    lease(found[2][2], source.lane, source.entry, source.pool)
+  else
+    if not source.got then read(source) end
+    source.given = source.given + 1
+    local entry = source.got[source.given]
+    if entry then lease(entry[2][2], source.lane, entry[1]) end
+  end
+end
+
+-- ------------------------------------------------------------ write down, say when to look again
+redis.call('SET', call_key, sequence .. ' ' .. table.concat(granted, ' '), 'PX', CALL_TTL_MS)
+write_turns(class)
+close()
+
+if #granted < #picked then
+  reply[2] = 0
+elseif #granted < slots then
+  local due = redis.call('ZRANGE', due_ .. class, 0, 0, 'WITHSCORES')[2]
+  local late = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local again = math.min(tonumber(due or math.huge), tonumber(late or math.huge))
+  if again < math.huge then reply[2] = math.max(0, again - now) end
+end
+return reply

@@ -1,0 +1,170 @@
+"""The Lua scripts: read once, bound to one keyspace and its settings, called by EVALSHA.
+
+A script's header is its contract: `uses` names the parts of lua/lib that are put before it, KEYS
+the keys and prefixes that it touches, SETS the settings that it needs, ARGV its arguments in order
+(a last one that ends in `...` takes all that follow). Keys and settings are bound as locals when
+the script is loaded, so that a call carries arguments only; one key travels along for routing.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+import msgspec
+from redis import exceptions as failures
+from redis.asyncio import Redis
+
+from streams.errors import OutOfMemory, Unavailable
+from streams.keyspace import Keyspace
+from streams.settings import EngineSettings
+
+SECTION = re.compile(r"^-- (uses|KEYS|SETS|ARGV) +(.*)$")
+CONTINUED = re.compile(r"^--       (\S.*)$")
+AWAY = (failures.ConnectionError, failures.TimeoutError, failures.BusyLoadingError)
+AWAY_CODES = ("LOADING", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a script's header declares."""
+
+    uses: tuple[str, ...]
+    keys: tuple[str, ...]
+    sets: tuple[str, ...]
+    argv: tuple[str, ...]
+
+
+class Script(msgspec.Struct, frozen=True):
+    """A script ready to be called: its whole text and the SHA-1 that names it in Redis."""
+
+    name: str
+    argv: tuple[str, ...]
+    text: str
+    sha: str
+
+
+def parse_header(text: str) -> Header:
+    """Read the declarations from the comment at the top of a script."""
+    found: dict[str, list[str]] = {"uses": [], "KEYS": [], "SETS": [], "ARGV": []}
+    section = ""
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        if match := SECTION.match(line):
+            section, declared = match.groups()
+        elif section and (match := CONTINUED.match(line)):
+            declared = match.group(1)
+        else:
+            section = ""
+            continue
+        found[section].extend(declared.split() if section == "uses" else declared.split()[:1])
+    return Header(*(tuple(found[name]) for name in ("uses", "KEYS", "SETS", "ARGV")))
+
+
+def bound_settings(settings: EngineSettings) -> dict[str, int]:
+    """The settings that a header may name under SETS."""
+    return {
+        "events_max": settings.events_max,
+        "open_gap_ms": settings.open_gap_ms,
+        "retention_ms": settings.retention_s * 1000,
+        "dead_retention_ms": settings.dead_retention_s * 1000,
+        "callback_inline_max_bytes": settings.callback_inline_max_bytes,
+        "crashes_max": settings.crashes_max,
+        "take_payload_max_bytes": settings.take_payload_max_bytes,
+        "payload_inline_max_bytes": settings.payload_inline_max_bytes,
+    }
+
+
+def bind(
+    name: str, sources: Mapping[str, str], keyspace: Keyspace, sets: Mapping[str, int]
+) -> Script:
+    """Put a script, its libraries and its bindings together. Raises KeyError for a wrong name."""
+    header = parse_header(sources[name])
+    libraries = [f"lib/{library}" for library in header.uses]
+    headers = [parse_header(sources[library]) for library in libraries] + [header]
+    keys = dict.fromkeys(key for each in headers for key in each.keys)
+    used = dict.fromkeys(setting for each in headers for setting in each.sets)
+    lines = [f"local {key} = '{keyspace.key(key)}'" for key in keys]
+    lines += [f"local {setting} = {sets[setting]}" for setting in used]
+    for index, argument in enumerate(header.argv, 1):
+        rest = argument.endswith("...")
+        value = index if rest else f"ARGV[{index}]"
+        lines.append(f"local {argument.removesuffix('...')} = {value}")
+    body = "\n".join([*lines, *(sources[library] for library in libraries), sources[name]])
+    return Script(name, header.argv, body, hashlib.sha1(body.encode()).hexdigest())
+
+
+def read_sources() -> dict[str, str]:
+    """The text of every script and library by name, `take` or `lib/finish`."""
+    folder = resources.files("streams") / "lua"
+    found = {}
+    for directory, prefix in ((folder, ""), (folder / "lib", "lib/")):
+        for file in directory.iterdir():
+            if file.name.endswith(".lua"):
+                found[prefix + file.name.removesuffix(".lua")] = file.read_text("utf-8")
+    return found
+
+
+class Scripts:
+    """All scripts bound to one keyspace, callable on one Redis."""
+
+    def __init__(self, redis: "Redis", keyspace: Keyspace, settings: EngineSettings) -> None:
+        self._redis = redis
+        self._route = keyspace.key("counts")
+        sources, sets = read_sources(), bound_settings(settings)
+        self._scripts = {
+            name: bind(name, sources, keyspace, sets)
+            for name in sources
+            if not name.startswith("lib/")
+        }
+
+    def __getitem__(self, name: str) -> Script:
+        return self._scripts[name]
+
+    async def run(self, name: str, *arguments: str | bytes | int | float) -> Any:
+        """Run one script with its arguments in the order of its header.
+
+        Raises OutOfMemory when Redis refused the write whole, Unavailable when it cannot answer,
+        and redis.ResponseError for everything that should not happen.
+        """
+        script = self._scripts[name]
+        with translated():
+            try:
+                return await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                    "EVALSHA", script.sha, 1, self._route, *arguments
+                )
+            except failures.NoScriptError:
+                return await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                    "EVAL", script.text, 1, self._route, *arguments
+                )
+
+
+class translated:
+    """Turns what redis-py raises into the platform's errors; 6.2 and 7 word them differently."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AWAY):
+            raise Unavailable(f"Redis does not answer: {error}") from error
+        if isinstance(error, failures.ResponseError):
+            message = str(error)
+            if isinstance(error, failures.OutOfMemoryError) or "OOM " in message:
+                raise OutOfMemory("Redis is at its memory limit", after_s=5.0) from error
+            if any(code in message for code in AWAY_CODES):
+                raise Unavailable(f"Redis cannot serve: {message}") from error
+
+
+def text(raw: bytes | str | None) -> str:
+    """A reply as text; nothing is the empty text."""
+    if raw is None:
+        return ""
+    return raw.decode() if isinstance(raw, bytes) else raw
+
+
+def pairs(flat: Iterable[Any]) -> list[tuple[Any, Any]]:
+    """A flat reply of alternating values, two by two."""
+    values = iter(flat)
+    return list(zip(values, values, strict=True))
