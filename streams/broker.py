@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from redis.asyncio import Redis
-
 from streams.keyspace import Keyspace
 from streams.model import (
     Again,
@@ -26,7 +24,7 @@ from streams.model import (
     Taken,
     Verdict,
 )
-from streams.scripts import Scripts, pairs, text, translated
+from streams.scripts import Client, Scripts, pairs, text, translated
 from streams.settings import EngineSettings
 
 Argument = str | bytes | int | float
@@ -37,7 +35,7 @@ class Broker:
     """Submits jobs, leases them, settles them. Every method may raise errors.Unavailable."""
 
     def __init__(
-        self, redis: "Redis", keyspace: Keyspace, settings: EngineSettings | None = None
+        self, redis: Client, keyspace: Keyspace, settings: EngineSettings | None = None
     ) -> None:
         self.settings = settings or EngineSettings()
         self.keyspace = keyspace
@@ -110,9 +108,7 @@ class Broker:
             payload=row[11],
         )
 
-    async def renew(
-        self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int
-    ) -> Renewed:
+    async def renew(self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int) -> Renewed:
         """Move the deadlines of (job, token) pairs; says which are lost and which to cancel."""
         arguments = [part for lease in leases for part in lease]
         answers = pairs(await self._scripts.run("renew", worker, lease_ms, *arguments))
@@ -145,7 +141,7 @@ class Broker:
     async def payload(self, job_id: str) -> bytes | None:
         """A job's input, for an attempt whose lease came without it. None when it is gone."""
         with translated():
-            return await self._redis.get(self.keyspace.payload(job_id))  # type: ignore[no-any-return]
+            return await self._redis.get(self.keyspace.payload(job_id))
 
     async def report(self, reports: Sequence[tuple[str, str, float | None, str]]) -> int:
         """Publish progress as (job, token, fraction, note); how many tokens were still the newest."""

@@ -6,10 +6,10 @@ Plain records, each written whole by one command; nothing here takes part in a j
 from typing import TypeVar
 
 import msgspec
-from redis.asyncio import Redis
 
 from streams.keyspace import Keyspace
 from streams.model import ResourceClass, State
+from streams.scripts import Client, text
 
 WORKER_TTL_S = 60
 
@@ -81,7 +81,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 class Directory:
     """Reads and writes the records above. Every call may raise redis.RedisError."""
 
-    def __init__(self, redis: "Redis", keyspace: Keyspace) -> None:
+    def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
         self._keys = keyspace
 
@@ -129,9 +129,7 @@ class Directory:
     async def announce_worker(self, card: WorkerCard) -> None:
         """Say that a worker lives; it counts as gone a minute after its last announcement."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(
-                self._keys.key("worker_", card.id), msgspec.json.encode(card), ex=WORKER_TTL_S
-            )
+            pipe.set(self._keys.key("worker_", card.id), msgspec.json.encode(card), ex=WORKER_TTL_S)
             pipe.zadd(self._keys.key("workers"), {card.id: card.seen_ms})
             await pipe.execute()
 
@@ -147,7 +145,7 @@ class Directory:
         ids = await self._redis.zrange(self._keys.key("workers"), 0, -1)
         if not ids:
             return []
-        raws = await self._redis.mget([self._keys.key("worker_", _text(i)) for i in ids])
+        raws = await self._redis.mget([self._keys.key("worker_", text(i)) for i in ids])
         cards = [msgspec.json.decode(raw, type=WorkerCard) for raw in raws if raw is not None]
         return sorted(cards, key=lambda card: card.id)
 
@@ -156,11 +154,7 @@ class Directory:
 
     async def _all(self, table: str, kind: type[T]) -> dict[str, T]:
         rows = await self._redis.hgetall(self._keys.key(table))
-        return {_text(name): msgspec.json.decode(raw, type=kind) for name, raw in rows.items()}
+        return {text(name): msgspec.json.decode(raw, type=kind) for name, raw in rows.items()}
 
     async def _delete(self, table: str, name: str) -> bool:
         return bool(await self._redis.hdel(self._keys.key(table), name))
-
-
-def _text(raw: bytes | str) -> str:
-    return raw.decode() if isinstance(raw, bytes) else raw

@@ -49,15 +49,12 @@ import msgspec
 GROUP = "workers"  # the consumer group of every lane
 COURIERS = "couriers"  # the consumer group of the stream of callbacks
 
-PLAIN = (
-    "gate counts blocked expiring limits events apps shipped sweep workers processors "
-    "endpoints keys callbacks callback_leases callback_due callback_dead callback_done "
-    "callback_counts"
-).split()
-PREFIXES = (
-    "job_ payload_ result_ staged_ stream_ streams_ lanes_ pools_ leases_ due_ clock_ turns_ running_ "
-    "calls_ doorbell_ ended_ dead_ worker_ callback_"
-).split()
+PLAIN = frozenset(
+    ["gate", "counts", "blocked", "expiring", "limits", "events", "apps", "shipped", "sweep", "workers", "processors", "endpoints", "keys", "callbacks", "callback_leases", "callback_due", "callback_dead", "callback_done", "callback_counts"]
+)
+PREFIXES = frozenset(
+    ["job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_", "leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_", "dead_", "worker_", "callback_"]
+)
 
 
 class Keyspace(msgspec.Struct, frozen=True):
@@ -67,9 +64,9 @@ class Keyspace(msgspec.Struct, frozen=True):
 
     def key(self, name: str, suffix: str = "") -> str:
         """The key of a name of the table above. Raises KeyError for a name that is not there."""
-        if name in PREFIXES_SET:
+        if name in PREFIXES:
             return f"{{{self.tag}}}:{name[:-1]}:{suffix}"
-        if name in PLAIN_SET and not suffix:
+        if name in PLAIN and not suffix:
             return f"{{{self.tag}}}:{name}"
         raise KeyError(name)
 
@@ -92,9 +89,6 @@ class Keyspace(msgspec.Struct, frozen=True):
     def stream(self, lane: str) -> str:
         """STREAM: the entries of the lane of that name."""
         return self.key("stream_", lane)
-
-
-PLAIN_SET, PREFIXES_SET = frozenset(PLAIN), frozenset(PREFIXES)
 
 
 def lease_member(lane: str, entry_id: str) -> str:

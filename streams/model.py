@@ -62,9 +62,7 @@ class Lane(msgspec.Struct, frozen=True, order=True):
     @property
     def name(self) -> str:
         """`class:app:priority:processor:model`, as in keys, metrics and logs."""
-        return ":".join(
-            (self.resource_class, self.app, self.priority, self.processor, self.model)
-        )
+        return ":".join((self.resource_class, self.app, self.priority, self.processor, self.model))
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -243,6 +241,8 @@ class Job(msgspec.Struct, frozen=True):
     payload_bytes: int = 0
     worker: str = ""
     cancel_requested: bool = False
+    progress: float | None = None  # 0 to 1, as the running attempt last said
+    note: str = ""
     fault: Fault | None = None
     callback: CallbackRequest | None = None
     tags: tuple[str, ...] = ()

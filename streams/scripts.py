@@ -8,13 +8,13 @@ the script is loaded, so that a call carries arguments only; one key travels alo
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
 
 import msgspec
 from redis import exceptions as failures
-from redis.asyncio import Redis
 
 from streams.errors import OutOfMemory, Unavailable
 from streams.keyspace import Keyspace
@@ -22,6 +22,9 @@ from streams.settings import EngineSettings
 
 SECTION = re.compile(r"^-- (uses|KEYS|SETS|ARGV) +(.*)$")
 CONTINUED = re.compile(r"^--       (\S.*)$")
+# redis.asyncio.Redis. Its annotations promise every shape of reply at once, so replies are narrowed
+# by hand where they arrive.
+Client = Any
 AWAY = (failures.ConnectionError, failures.TimeoutError, failures.BusyLoadingError)
 AWAY_CODES = ("LOADING", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 
@@ -109,7 +112,7 @@ def read_sources() -> dict[str, str]:
 class Scripts:
     """All scripts bound to one keyspace, callable on one Redis."""
 
-    def __init__(self, redis: "Redis", keyspace: Keyspace, settings: EngineSettings) -> None:
+    def __init__(self, redis: Client, keyspace: Keyspace, settings: EngineSettings) -> None:
         self._redis = redis
         self._route = keyspace.key("counts")
         sources, sets = read_sources(), bound_settings(settings)
@@ -131,30 +134,29 @@ class Scripts:
         script = self._scripts[name]
         with translated():
             try:
-                return await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                return await self._redis.execute_command(
                     "EVALSHA", script.sha, 1, self._route, *arguments
                 )
             except failures.NoScriptError:
-                return await self._redis.execute_command(  # type: ignore[no-untyped-call]
+                return await self._redis.execute_command(
                     "EVAL", script.text, 1, self._route, *arguments
                 )
 
 
-class translated:
+@contextmanager
+def translated() -> Iterator[None]:
     """Turns what redis-py raises into the platform's errors; 6.2 and 7 word them differently."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AWAY):
-            raise Unavailable(f"Redis does not answer: {error}") from error
-        if isinstance(error, failures.ResponseError):
-            message = str(error)
-            if isinstance(error, failures.OutOfMemoryError) or "OOM " in message:
-                raise OutOfMemory("Redis is at its memory limit", after_s=5.0) from error
-            if any(code in message for code in AWAY_CODES):
-                raise Unavailable(f"Redis cannot serve: {message}") from error
+    try:
+        yield
+    except AWAY as error:
+        raise Unavailable(f"Redis does not answer: {error}") from error
+    except failures.ResponseError as error:
+        message = str(error)
+        if isinstance(error, failures.OutOfMemoryError) or "OOM " in message:
+            raise OutOfMemory("Redis is at its memory limit", after_s=5.0) from error
+        if any(code in message for code in AWAY_CODES):
+            raise Unavailable(f"Redis cannot serve: {message}") from error
+        raise
 
 
 def text(raw: bytes | str | None) -> str:

@@ -29,13 +29,14 @@ end
 
 local freed, released, ended, dead = {}, {}, {}, {}
 
-local function push(lists, key, ...)
+local function push(lists, key, first, second)
   local list = lists[key]
   if not list then
     list = {}
     lists[key] = list
   end
-  for _, value in ipairs({ ... }) do list[#list + 1] = value end
+  list[#list + 1] = first
+  if second then list[#list + 1] = second end
 end
 
 -- Gathers the entry of an active job for XACK + XDEL, and its lease for ZREM.
@@ -83,7 +84,7 @@ local function record_callback(job, state, code, message, result)
     'code', code or '', 'error', message or '', 'size', size,
     'result', size <= callback_inline_max_bytes and result or '',
     'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', job.tags or '',
-    'trace', job.trace or '', 'status', 'waiting', 'tries', 0, 'rounds', 0)
+    'trace', job.trace or '', 'status', 'waiting', 'tries', 0)
   redis.call('XADD', callbacks, '*', 'c', id)
   redis.call('HINCRBY', callback_counts, 'recorded', 1)
   redis.call('HINCRBY', callback_counts, 'waiting', 1)

@@ -49,8 +49,16 @@ local function tick(class)
   redis.call('HSET', clock_ .. class, 'open', clock(class).open, 'seen', now)
 end
 
+local parsed = {}
+
+-- class, app, priority, processor, model of a lane's name.
 local function lane_parts(lane)
-  return string.match(lane, '^([^:]+):([^:]+):([^:]+):([^:]+):(.*)$')
+  local found = parsed[lane]
+  if not found then
+    found = { string.match(lane, '^([^:]+):([^:]+):([^:]+):([^:]+):(.*)$') }
+    parsed[lane] = found
+  end
+  return found[1], found[2], found[3], found[4], found[5]
 end
 
 -- Writes what was gathered: first the counters, then what at_close holds (entries are let go last).

@@ -1,0 +1,289 @@
+"""The read path: jobs, listings, lanes and the audit of I1. It changes nothing."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from streams.broker import parse_callback
+from streams.keyspace import GROUP, Keyspace
+from streams.model import Fault, Job, Lane, Page, Priority, ResourceClass, State
+from streams.scripts import Client, text, translated
+
+SCAN_MAX = 2_000  # records looked at for one page; a page may be short, its cursor goes on
+
+
+class LaneView(msgspec.Struct, frozen=True):
+    """One lane now. `oldest_age_ms` counts the class's open time, as dispatch does."""
+
+    lane: Lane
+    waiting: int
+    active: int
+    oldest_age_ms: int
+    lag: int | None = None  # as Redis reports it, None where it does not know
+
+
+class PoolView(msgspec.Struct, frozen=True):
+    """What a total limit counts: leases now, those run out, and the limit if there is one."""
+
+    leases: int
+    expired: int
+    limit: int | None
+
+
+class ClassView(msgspec.Struct, frozen=True):
+    """One resource class: a logical stream made of lanes."""
+
+    name: ResourceClass
+    paused: bool
+    waiting: int
+    active: int
+    delayed: int
+    pools: dict[str, PoolView]
+    lanes: list[LaneView]
+    oldest_age_ms: int = 0
+
+
+class Inspector:
+    """Looks at the engine's state in Redis. Every method may raise errors.Unavailable."""
+
+    def __init__(self, redis: Client, keyspace: Keyspace) -> None:
+        self._redis = redis
+        self._keys = keyspace
+
+    async def job(self, job_id: str) -> Job | None:
+        """One job, or None when there is no record of it (any more)."""
+        found = await self.jobs_by_id([job_id])
+        return found[0] if found else None
+
+    async def jobs_by_id(self, job_ids: Sequence[str]) -> list[Job]:
+        """The jobs of these ids that have a record, in the order given."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in job_ids:
+                    pipe.hgetall(self._keys.job(job_id))
+                rows = await pipe.execute()
+        return [parse_job(job_id, row) for job_id, row in zip(job_ids, rows, strict=True) if row]
+
+    async def result(self, job_id: str) -> bytes | None:
+        """A job's result as JSON bytes, or None."""
+        with translated():
+            return await self._redis.get(self._keys.result(job_id))
+
+    async def payload(self, job_id: str) -> bytes | None:
+        """A job's input as JSON bytes, or None."""
+        with translated():
+            return await self._redis.get(self._keys.payload(job_id))
+
+    async def counts(self) -> dict[str, int]:
+        """`class|state` → jobs now, and `class|submitted` → jobs ever."""
+        with translated():
+            rows = await self._redis.hgetall(self._keys.key("counts"))
+        return {text(field): int(count) for field, count in rows.items()}
+
+    async def jobs(
+        self,
+        app: str | None = None,
+        state: State | None = None,
+        processor: str | None = None,
+        cursor: str = "",
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Jobs, newest first within a state; without a state: live ones first, then ended ones."""
+        wanted = [state] if state else [s for s in State if s is not State.SPOOLED]
+        ids = await self._ids(wanted, app)
+        start = int(cursor or 0)
+        found: list[Job] = []
+        position = start
+        while position < len(ids) and len(found) < limit and position - start < SCAN_MAX:
+            chunk = ids[position : position + min(limit, len(ids) - position)]
+            for job in await self.jobs_by_id(chunk):
+                if _matches(job, app, processor, wanted) and len(found) < limit:
+                    found.append(job)
+            position += len(chunk)
+        return Page(found, str(position) if position < len(ids) else "")
+
+    async def dead_letters(
+        self,
+        app: str | None = None,
+        processor: str | None = None,
+        cursor: str = "",
+        limit: int = 50,
+    ) -> Page[Job]:
+        """Dead jobs, the newest first."""
+        return await self.jobs(app, State.DEAD, processor, cursor, limit)
+
+    async def _ids(self, states: Sequence[State], app: str | None) -> list[str]:
+        apps = [app] if app else sorted(await self._members(self._keys.key("apps")))
+        ids: list[str] = []
+        for state in states:
+            match state:
+                case State.ACTIVE | State.WAITING:
+                    for name in ResourceClass:
+                        ids += await self._entries(name, apps, state)
+                case State.DELAYED:
+                    for name in ResourceClass:
+                        ids += await self._newest(self._keys.key("due_", name))
+                case State.BLOCKED:
+                    ids += await self._members(self._keys.key("blocked"))
+                case State.DEAD:
+                    for each in apps:
+                        ids += await self._newest(self._keys.key("dead_", each))
+                case _:
+                    for each in apps:
+                        ids += await self._newest(self._keys.key("ended_", each))
+        return list(dict.fromkeys(ids))
+
+    async def _entries(self, name: ResourceClass, apps: Iterable[str], state: State) -> list[str]:
+        """Ids of a class's jobs by their entries; pending ones and others are told apart later."""
+        lanes = await self._members(self._keys.key("streams_", name))
+        ids: list[str] = []
+        for lane in lanes:
+            if Lane.parse(lane).app in apps:
+                with translated():
+                    rows = await self._redis.xrevrange(self._keys.stream(lane), count=SCAN_MAX)
+                ids += [text(fields[b"j"]) for _, fields in rows]
+        return sorted(ids, reverse=True)
+
+    async def _newest(self, key: str) -> list[str]:
+        with translated():
+            return [text(raw) for raw in await self._redis.zrevrange(key, 0, 10 * SCAN_MAX)]
+
+    async def _members(self, key: str) -> list[str]:
+        with translated():
+            return sorted(text(raw) for raw in await self._redis.smembers(key))
+
+    async def classes(self) -> list[ClassView]:
+        """The three classes with their pools and lanes."""
+        return [await self._class(name) for name in ResourceClass]
+
+    async def _class(self, name: ResourceClass) -> ClassView:
+        keys = self._keys
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.key("clock_", name))
+                pipe.time()
+                pipe.zcard(keys.key("due_", name))
+                pipe.hgetall(keys.key("limits"))
+                clock, time, delayed, limits = await pipe.execute()
+        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        pools = await self._members(keys.key("pools_", name)) or [str(name)]
+        default = 1 if name is ResourceClass.OLLAMA else None
+        named = {text(field): int(value) for field, value in limits.items()}
+        views = {pool: await self._pool(pool, now_ms, named.get(pool, default)) for pool in pools}
+        lanes = await self._lanes(name, int(clock.get(b"open", 0)))
+        return ClassView(
+            name=name,
+            paused=clock.get(b"paused") == b"1",
+            waiting=sum(lane.waiting for lane in lanes),
+            active=sum(lane.active for lane in lanes),
+            delayed=delayed,
+            pools=views,
+            lanes=lanes,
+            oldest_age_ms=max((lane.oldest_age_ms for lane in lanes), default=0),
+        )
+
+    async def _pool(self, pool: str, now_ms: int, limit: int | None) -> PoolView:
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.zcard(self._keys.key("leases_", pool))
+                pipe.zcount(self._keys.key("leases_", pool), "-inf", now_ms)
+                leases, expired = await pipe.execute()
+        return PoolView(leases, expired, limit)
+
+    async def _lanes(self, name: ResourceClass, open_ms: int) -> list[LaneView]:
+        lanes = await self._members(self._keys.key("streams_", name))
+        heads: dict[str, float] = {}
+        with translated():
+            for priority in Priority:
+                key = self._keys.key("lanes_", f"{name}:{priority}")
+                rows = await self._redis.zrange(key, 0, -1, withscores=True)
+                heads.update({text(lane): score for lane, score in rows})
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for lane in lanes:
+                    pipe.xlen(self._keys.stream(lane))
+                    pipe.xinfo_groups(self._keys.stream(lane))
+                answers = await pipe.execute(raise_on_error=False)
+        views = []
+        for lane, length, groups in zip(lanes, answers[::2], answers[1::2], strict=True):
+            if isinstance(groups, list):  # the lane may have been dropped meanwhile
+                group = next((g for g in groups if text(g["name"]) == GROUP), None)
+                pending = group["pending"] if group else 0
+                age = max(0, open_ms - int(heads[lane])) if lane in heads else 0
+                lag = group.get("lag") if group else None
+                views.append(LaneView(Lane.parse(lane), length - pending, pending, age, lag))
+        return views
+
+    async def audit(self) -> list[str]:
+        """What contradicts I1 right now, in words; empty when all counts equal the structures.
+
+        Read in several steps: a busy system may show differences that the next reading does not.
+        """
+        counts, views = await self.counts(), await self.classes()
+        with translated():
+            blocked = await self._redis.scard(self._keys.key("blocked"))
+        findings = []
+        for view in views:
+            of = {state: counts.get(f"{view.name}|{state}", 0) for state in State}
+            leases = sum(pool.leases for pool in view.pools.values())
+            checks = [
+                ("submitted", counts.get(f"{view.name}|submitted", 0), sum(of.values())),
+                ("waiting", of[State.WAITING], view.waiting),
+                ("active", of[State.ACTIVE], view.active),
+                ("active leases", of[State.ACTIVE], leases),
+                ("delayed", of[State.DELAYED], view.delayed),
+            ]
+            findings += [
+                f"{view.name}: {what} is counted as {counted}, the structures hold {held}"
+                for what, counted, held in checks
+                if counted != held
+            ]
+        counted = sum(counts.get(f"{view.name}|{State.BLOCKED}", 0) for view in views)
+        if counted != blocked:
+            findings.append(f"blocked is counted as {counted}, the set holds {blocked}")
+        return findings
+
+
+def _matches(job: Job, app: str | None, processor: str | None, states: Sequence[State]) -> bool:
+    return (
+        (app is None or job.lane.app == app)
+        and (processor is None or job.lane.processor == processor)
+        and job.state in states
+    )
+
+
+def parse_job(job_id: str, row: dict[bytes, Any]) -> Job:
+    """A job from its record in Redis."""
+
+    def field(name: str) -> str:
+        return text(row.get(name.encode()))
+
+    def number(name: str) -> int:
+        return int(field(name) or 0)
+
+    attempts_max, timeout_ms, _, _ = map(int, field("limits").split())
+    code = field("code")
+    return Job(
+        id=job_id,
+        lane=Lane.parse(field("lane")),
+        state=State(field("state")),
+        submitted_ms=number("at"),
+        attempt=number("attempt"),
+        failures=number("failures"),
+        crashes=number("crashes"),
+        attempts_max=attempts_max,
+        timeout_ms=timeout_ms,
+        started_ms=number("start"),
+        ended_ms=number("end"),
+        due_ms=number("due"),
+        expires_at_ms=number("expires"),
+        payload_bytes=number("size"),
+        worker=field("worker"),
+        cancel_requested=bool(field("cancel")),
+        progress=float(field("progress")) if field("progress") else None,
+        note=field("note"),
+        fault=Fault(code, field("error")) if code else None,
+        callback=parse_callback(field("callback")),
+        tags=tuple(field("tags").split()),
+        trace=field("trace"),
+    )
