@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ops.redis_binary import RedisBinary
 from tests.support.waiting import until_sync
@@ -85,13 +87,16 @@ class RedisServer:
             start_new_session=True,
         )
 
+    def _client(self) -> Redis:
+        return Redis(port=self.port, retry=Retry(NoBackoff(), 0))
+
     def _answers(self) -> bool:
         """Whether our process serves the port; False at once when it has ended."""
 
         def answered_or_ended() -> str | None:
             if self._process.poll() is not None:
                 return "ended"
-            with contextlib.suppress(RedisError), Redis(port=self.port) as client:
+            with contextlib.suppress(RedisError), self._client() as client:
                 if client.info("server")["process_id"] == self.pid:
                     return "answered"
             return None
