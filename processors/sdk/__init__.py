@@ -1,0 +1,23 @@
+"""The names a processor may import; nothing else of Roughneck is meant for it."""
+
+from processors.dependencies.cache import Cache
+from processors.dependencies.log import Log
+from processors.sdk.context import Context
+from processors.sdk.declaration import processor
+from processors.sdk.manifest import Manifest
+from streams.errors import InvalidInput, Rejected, Retry, TooLarge, Unavailable
+from streams.model import ResourceClass
+
+__all__ = [
+    "Cache",
+    "Context",
+    "InvalidInput",
+    "Log",
+    "Manifest",
+    "Rejected",
+    "ResourceClass",
+    "Retry",
+    "TooLarge",
+    "Unavailable",
+    "processor",
+]
