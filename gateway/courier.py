@@ -9,7 +9,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -23,7 +23,6 @@ from gateway.delivery import (
     Ending,
     Gate,
     Moment,
-    Outcome,
     Undeliverable,
     judge_delivery,
 )
@@ -31,13 +30,22 @@ from gateway.posting import Poster
 from gateway.rendering import render
 from gateway.signing import sign
 from processors.dependencies.guard import Refused, lies_under, parse_url
-from streams.callbacks import CallbackLease, CallbackRecord, CallbackStore, Delivered, RetryDelivery
+from streams.callbacks import (
+    CallbackLease,
+    CallbackRecord,
+    CallbackStore,
+    DeadDelivery,
+    DeliveryVerdict,
+    RetryDelivery,
+)
 from streams.clock import Clock, SystemClock
 from streams.directory import Directory, Endpoint
 from streams.errors import Trouble, Unavailable
+from streams.model import Settled
 
 AWAY = (RedisError, OSError, Unavailable)
 AWAY_FIRST_S, AWAY_MAX_S = 0.1, 2.0  # waits while Redis is away
+ROOM_WAIT_S = 1.0
 GATES_MAX = 1_000
 NO_SLOT = "the endpoint's breaker is open or its slots are taken"
 
@@ -50,8 +58,8 @@ class DeliveryReport(msgspec.Struct, frozen=True):
 
     record: CallbackRecord
     attempt: int
-    outcome: Outcome
-    settled: str  # settled, already or lost
+    verdict: DeliveryVerdict
+    settled: Settled
 
 
 Listener = Callable[[DeliveryReport], None]
@@ -83,6 +91,7 @@ class Courier(Service):
         self._listener = listener
         self._active: dict[str, CallbackLease] = {}
         self._gates: dict[str, Gate] = {}
+        self._seen = "0-0"  # the newest entry of the stream that woke us
         self._room = asyncio.Event()
         self._drained = asyncio.Event()
 
@@ -133,29 +142,29 @@ class Courier(Service):
             except TimeoutError:
                 await self._renew()
 
-    async def _take(self, sequence: int) -> list[CallbackLease] | None:
+    async def _take(self, sequence: int) -> Sequence[CallbackLease] | None:
         """Callbacks to deliver now; waits for some, for a free slot, or a moment."""
         free = self._settings.concurrency - self.active
         if free <= 0:
             self._room.clear()
-            await self.wait(self._room.wait(), timeout=self._settings.poll_ms / 1_000)
+            await self.wait(self._room.wait(), timeout=ROOM_WAIT_S)
             return None
         try:
-            leases = await self._store.take(self.id, sequence, free, self._settings.lease_ms)
-            if not leases:
-                await self._store.wait(block_ms=self._settings.poll_ms)
+            taken = await self._store.take(self.id, sequence, free, self._settings.lease_ms)
+            if not taken.leases:
+                self._seen = await self._store.wait(self._seen, max(1, taken.look_again_ms))
         except AWAY as error:
             log.warning("callbacks cannot be taken", extra={"error": str(error)})
             await self.sleep(AWAY_MAX_S)
             return None
-        return leases
+        return taken.leases
 
     async def _renew(self) -> None:
         held = [(lease.id, lease.token) for lease in self._active.values()]
         if not held:
             return
         try:
-            lost = await self._store.renew(self.id, held, self._settings.lease_ms)
+            lost = await self._store.renew(held, self._settings.lease_ms)
         except AWAY as error:
             log.warning("callback leases cannot be renewed", extra={"error": str(error)})
             return
@@ -177,7 +186,7 @@ class Courier(Service):
             del self._active[lease.id]
             self._room.set()
 
-    async def _attempt(self, lease: CallbackLease, gate: Gate) -> Outcome:
+    async def _attempt(self, lease: CallbackLease, gate: Gate) -> DeliveryVerdict:
         began = time.monotonic()
         good: bool | None = None
         try:
@@ -188,7 +197,7 @@ class Courier(Service):
             gate.leave(time.monotonic(), took_s, good=good)
         moment = Moment(
             attempt=lease.attempt,
-            ms=round(took_s * 1_000),
+            took_ms=round(took_s * 1_000),
             now_s=self._clock.now_ms() / 1_000,
             random=random.random(),
         )
@@ -209,11 +218,9 @@ class Courier(Service):
             await self._persist(lambda: self._endpoints.disable(endpoint, "answered 410 Gone"))
         return ending
 
-    async def _settle(self, lease: CallbackLease, outcome: Outcome) -> None:
-        settled = await self._persist(
-            lambda: self._store.settle(self.id, lease.id, lease.token, outcome)
-        )
-        self._report(DeliveryReport(lease.record, lease.attempt, outcome, str(settled)))
+    async def _settle(self, lease: CallbackLease, verdict: DeliveryVerdict) -> None:
+        settled = await self._persist(lambda: self._store.settle(lease.id, lease.token, verdict))
+        self._report(DeliveryReport(lease.record, lease.attempt, verdict, settled))
 
     async def _persist(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat an idempotent call while Redis is away; what was posted is not forgotten."""
@@ -229,10 +236,10 @@ class Courier(Service):
     def _report(self, report: DeliveryReport) -> None:
         if self._listener is not None:
             self._listener(report)
-        if not isinstance(report.outcome, Delivered | RetryDelivery):
+        if isinstance(report.verdict, DeadDelivery):
             log.warning(
                 "callback given up",
-                extra={"callback_id": report.record.id, "reason": report.outcome.reason},
+                extra={"callback_id": report.record.id, "reason": report.verdict.reason},
             )
 
     def _gate(self, endpoint_id: str) -> Gate:
@@ -286,7 +293,7 @@ def why_not(record: CallbackRecord, endpoint: Endpoint | None) -> str:
 
 def put_back(come_back_s: float) -> RetryDelivery:
     """Try later without using up an attempt."""
-    return RetryDelivery(max(1, round(come_back_s * 1_000)), 0, NO_SLOT, 0, counts=False)
+    return RetryDelivery(max(1, round(come_back_s * 1_000)), NO_SLOT, counts=False)
 
 
 def health(ending: Ending) -> bool | None:

@@ -3,7 +3,7 @@
 import msgspec
 
 from processors.dependencies.retry_after import retry_after_s
-from streams.callbacks import DeadDelivery, Delivered, RetryDelivery
+from streams.callbacks import DeadDelivery, Delivered, DeliveryVerdict, RetryDelivery
 
 MINUTE_S, HOUR_S = 60.0, 3_600.0
 SCHEDULE_S = (
@@ -42,7 +42,6 @@ class CourierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     breaker_max_s: float = HOUR_S
     lease_ms: int = 30_000
     renew_s: float = 10.0
-    poll_ms: int = 1_000  # the longest wait between two looks for callbacks
     grace_s: float = 20.0  # how long a stop waits for deliveries under way
 
 
@@ -67,19 +66,18 @@ class Undeliverable(msgspec.Struct, frozen=True):
 
 
 Ending = Answered | Unanswered | Undeliverable
-Outcome = Delivered | RetryDelivery | DeadDelivery
 
 
 class Moment(msgspec.Struct, frozen=True):
     """Circumstances of one attempt."""
 
     attempt: int  # from 1
-    ms: int  # how long it took
+    took_ms: int
     now_s: float  # wall time
     random: float  # 0 to 1, for the jitter
 
 
-def judge_delivery(ending: Ending, moment: Moment, settings: CourierSettings) -> Outcome:
+def judge_delivery(ending: Ending, moment: Moment, settings: CourierSettings) -> DeliveryVerdict:
     """What becomes of a callback after the attempt that ended so.
 
     2xx is delivered; 410 and what cannot be delivered is dead; all else is tried again on the
@@ -87,11 +85,11 @@ def judge_delivery(ending: Ending, moment: Moment, settings: CourierSettings) ->
     """
     match ending:
         case Undeliverable(reason):
-            return DeadDelivery(reason, 0, moment.ms)
+            return DeadDelivery(reason, 0, moment.took_ms)
         case Answered(status) if 200 <= status < 300:
-            return Delivered(status, moment.ms)
+            return Delivered(status, moment.took_ms)
         case Answered(410):
-            return DeadDelivery("the receiver answered 410 Gone", GONE, moment.ms)
+            return DeadDelivery("the receiver answered 410 Gone", GONE, moment.took_ms)
         case Answered(status, retry_after, excerpt):
             error = f"the receiver answered {status}" + (f": {excerpt}" if excerpt else "")
             asked = retry_after_s(retry_after, moment.now_s) if status in SLOW_DOWN else None
@@ -99,12 +97,12 @@ def judge_delivery(ending: Ending, moment: Moment, settings: CourierSettings) ->
             status, asked = 0, None
     if moment.attempt >= len(settings.schedule_s):
         return DeadDelivery(
-            f"{moment.attempt} attempts failed, the last: {error}", status, moment.ms
+            f"{moment.attempt} attempts failed, the last: {error}", status, moment.took_ms
         )
     wait_s = settings.schedule_s[moment.attempt] * (1 + settings.jitter * (2 * moment.random - 1))
     if asked is not None:
         wait_s = max(wait_s, min(asked, settings.retry_after_max_s))
-    return RetryDelivery(round(wait_s * 1_000), status, error, moment.ms)
+    return RetryDelivery(round(wait_s * 1_000), error, status, moment.took_ms)
 
 
 class Gate:

@@ -12,20 +12,19 @@ from gateway.delivery import (
     Ending,
     Gate,
     Moment,
-    Outcome,
     Unanswered,
     Undeliverable,
     judge_delivery,
 )
 from processors.dependencies.retry_after import retry_after_s
-from streams.callbacks import DeadDelivery, Delivered, RetryDelivery
+from streams.callbacks import DeadDelivery, Delivered, DeliveryVerdict, RetryDelivery
 
 NOW_S = 1_795_000_000.0
 SETTINGS = CourierSettings()
 HOUR_S = 3_600
 
 
-def judged(ending: Ending, attempt: int = 1, random: float = 0.5) -> Outcome:
+def judged(ending: Ending, attempt: int = 1, random: float = 0.5) -> DeliveryVerdict:
     return judge_delivery(ending, Moment(attempt, 12, NOW_S, random), SETTINGS)
 
 
@@ -37,7 +36,7 @@ def test_every_2xx_is_delivered(status: int) -> None:
 @pytest.mark.parametrize("status", [s for s in range(300, 600) if s != 410])
 def test_every_other_answer_is_tried_again(status: int) -> None:
     assert judged(Answered(status)) == RetryDelivery(
-        5_000, status, f"the receiver answered {status}", 12
+        5_000, f"the receiver answered {status}", status, 12
     )
 
 
