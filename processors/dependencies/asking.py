@@ -1,0 +1,107 @@
+"""The words in which a processor asks a model, free of any client library."""
+
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import msgspec
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One thing that was said: `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model. `Ask.of` makes the usual one."""
+
+    turns: tuple[Turn, ...]
+    max_tokens: int = 1_024  # an answer that reaches it ends with `done_reason` length
+    temperature: float = 0.8
+    seed: int | None = None  # None: one made from job and attempt
+    format: Mapping[str, Any] | str | None = None  # a JSON Schema, or "json"
+    think: bool | None = None  # None: as the model does by itself
+    options: Mapping[str, Any] = {}  # other run-time options of Ollama's, such as top_k
+
+    @classmethod
+    def of(cls, prompt: str, system: str = "", **fields: Any) -> Self:
+        """One prompt, with a system text where there is one."""
+        spoken = [Turn("system", system)] if system else []
+        return cls(turns=(*spoken, Turn("user", prompt)), **fields)
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What an answer cost."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    load_s: float = 0.0  # loading the model first; 0 when it was in memory
+    prompt_eval_s: float = 0.0
+    eval_s: float = 0.0
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Speed of the answer, 0 when nothing was said."""
+        return self.completion_tokens / self.eval_s if self.eval_s else 0.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer. `done_reason` is stop, or length when it was cut."""
+
+    text: str
+    thinking: str
+    model: str
+    done_reason: str
+    usage: Usage
+
+
+class Answering(Protocol):
+    """An answer on its way: enter it, iterate over its text, then read `answer`.
+
+    Leaving early stops the model. While it is entered the host works for nobody else.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Wait for the host and load the model; neither counts against the job's time."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection and let the next one in."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        """The text, piece by piece."""
+        ...
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; only after the iteration has come to its end."""
+        ...
+
+
+class Ollama(Protocol):
+    """The dependency `ollama`: the model of the processor's manifest, for one attempt."""
+
+    @property
+    def model(self) -> str:
+        """The alias that the manifest names."""
+        ...
+
+    def stream(self, ask: Ask) -> Answering:
+        """Ask, and get the answer while it is made.
+
+        Raises, on entering or iterating, Rejected for what can never succeed (no such model, a
+        prompt that would be truncated, a bad schema) and Retry for the rest.
+        """
+        ...
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Ask, and get the whole answer. Raises as `stream` does."""
+        ...

@@ -1,0 +1,260 @@
+"""The dependency `ollama`: one local model host, asked by one attempt at a time."""
+
+import time
+import zlib
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from processors.dependencies import Attempt
+from processors.dependencies.asking import Answer, Ask, Usage
+from processors.dependencies.ollama_errors import (
+    HostAway,
+    HostBroke,
+    HostStalled,
+    ModelMissing,
+    PromptTooLong,
+)
+from processors.dependencies.ollama_host import (
+    OllamaHost,
+    Resident,
+    estimated_tokens,
+    full_tag,
+    matches,
+)
+from processors.dependencies.ollama_settings import (
+    ModelAlias,
+    OllamaSettings,
+    host_identity,
+)
+from processors.dependencies.ollama_slot import HostSlot
+from streams.errors import Unavailable
+from streams.model import ResourceClass
+
+PROMPT_SHARE = 0.7  # of what the context leaves beside the answer: the estimate is rough
+SECOND_NS = 1_000_000_000
+
+__all__ = ["ModelAlias", "OllamaProvider", "OllamaSettings"]
+
+
+class OllamaProvider:
+    """Gives processors of class `ollama` the model that their lane names."""
+
+    name = "ollama"
+    classes = frozenset({ResourceClass.OLLAMA})
+
+    def __init__(self, settings: OllamaSettings) -> None:
+        """Raises ConfigError for a host that may not be used; see `host_identity`."""
+        self._settings = settings
+        self.host = host_identity(settings)
+        self._slot = HostSlot(Path(settings.runtime_dir), self.host)
+        self._server: OllamaHost | None = None
+
+    @property
+    def pool(self) -> str:
+        """The pool that limits the host: `ollama@<host>`."""
+        return f"ollama@{self.host}"
+
+    async def open(self) -> None:
+        """Make the clients; nothing is sent."""
+        self._server = OllamaHost(self._settings)
+
+    async def check(self) -> None:
+        """Return when Ollama answers. Raises Unavailable with the address that was tried."""
+        try:
+            await self._opened.version()
+        except HostAway as error:
+            raise Unavailable(f"Ollama at {self._settings.url}: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._server is not None:
+            await self._server.close()
+            self._server = None
+
+    def inject(self, attempt: Attempt) -> "AttemptOllama":
+        """The model of the attempt's lane."""
+        return AttemptOllama(self._opened, self._slot, self._settings, attempt)
+
+    async def version(self) -> str:
+        """Ollama's version. Raises HostAway."""
+        return await self._opened.version()
+
+    async def models(self) -> tuple[str, ...]:
+        """The aliases whose model is pulled here: what a worker may take. Raises HostAway."""
+        tags = set(await self._opened.tags())
+        aliases = self._settings.models.items()
+        return tuple(name for name, alias in aliases if full_tag(alias.tag) in tags)
+
+    async def tags(self) -> tuple[str, ...]:
+        """Every model that is pulled, by Ollama's name. Raises HostAway."""
+        return await self._opened.tags()
+
+    async def residents(self) -> tuple[Resident, ...]:
+        """Everything in memory, by Ollama's name. Raises HostAway."""
+        return await self._opened.residents()
+
+    async def resident(self) -> str:
+        """The alias that is in memory and stays longest, or "". Raises HostAway."""
+        now_ms = time.time_ns() // 1_000_000
+        for resident in await self._opened.residents():
+            if resident.expires_ms <= now_ms:
+                continue
+            for name, alias in self._settings.models.items():
+                if matches(resident, alias):
+                    return name
+        return ""
+
+    @property
+    def _opened(self) -> OllamaHost:
+        assert self._server is not None, "open comes first"
+        return self._server
+
+
+class AttemptOllama:
+    """One attempt's model; `processors.dependencies.asking.Ollama` says what it offers."""
+
+    def __init__(
+        self, server: OllamaHost, slot: HostSlot, settings: OllamaSettings, attempt: Attempt
+    ) -> None:
+        """Bound to the attempt, whose lane names the alias."""
+        self._server = server
+        self._slot = slot
+        self._settings = settings
+        self._attempt = attempt
+
+    @property
+    def model(self) -> str:
+        """The alias."""
+        return self._attempt.lease.lane.model
+
+    def stream(self, ask: Ask) -> "StreamedAnswer":
+        """Ask, and get the answer while it is made. Raises ModelMissing, PromptTooLong."""
+        alias = self._settings.models.get(self.model)
+        if alias is None:
+            known = ", ".join(sorted(self._settings.models)) or "none"
+            raise ModelMissing(f"no model has the alias {self.model!r}; the settings know {known}")
+        check_fits(ask, alias)
+        return StreamedAnswer(self._server, self._slot, self._attempt, (alias, ask))
+
+    async def ask(self, ask: Ask) -> Answer:
+        """Ask, and get the whole answer."""
+        async with self.stream(ask) as answering:
+            async for _ in answering:
+                pass
+            return answering.answer
+
+
+class StreamedAnswer:
+    """An answer on its way; entered, it holds the host."""
+
+    def __init__(
+        self,
+        server: OllamaHost,
+        slot: HostSlot,
+        attempt: Attempt,
+        question: tuple[ModelAlias, Ask],
+    ) -> None:
+        """Nothing happens until it is entered."""
+        self._server = server
+        self._slot = slot
+        self._attempt = attempt
+        self._alias, self._ask = question
+        self._parts = server.chat(self._alias, self._ask, self._seed())
+        self._held = AsyncExitStack()
+        self._load_s = 0.0
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._last: Any = None
+
+    async def __aenter__(self) -> Self:
+        """Wait for the host and load the model, in time that is not the job's."""
+        async with AsyncExitStack() as held:
+            with self._attempt.untimed():
+                await held.enter_async_context(self._slot.held())
+                await self._server.admit(self._alias)
+                await self._load()
+            await held.enter_async_context(aclosing(self._parts))
+            self._held = held.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the stream, which stops the model, and then let go of the host."""
+        await self._held.aclose()
+
+    def __aiter__(self) -> Self:
+        """The text, piece by piece; thoughts are kept apart."""
+        return self
+
+    async def __anext__(self) -> str:
+        """The next piece. Raises Degenerate, ModelBroke, HostAway."""
+        while True:
+            part = await self._next_part()
+            self._last = part
+            self._thinking.append(part.message.thinking or "")
+            if part.message.content:
+                self._text.append(part.message.content)
+                return str(part.message.content)
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer."""
+        last = self._last
+        assert getattr(last, "done", False), "the answer has not come to its end"
+        return Answer(
+            text="".join(self._text),
+            thinking="".join(self._thinking),
+            model=self._alias.tag,
+            done_reason=last.done_reason or "",
+            usage=Usage(
+                prompt_tokens=last.prompt_eval_count or 0,
+                completion_tokens=last.eval_count or 0,
+                load_s=self._load_s,
+                prompt_eval_s=(last.prompt_eval_duration or 0) / SECOND_NS,
+                eval_s=(last.eval_duration or 0) / SECOND_NS,
+            ),
+        )
+
+    async def _next_part(self) -> Any:
+        try:
+            return await anext(self._parts)
+        except (HostBroke, HostStalled) as broke:
+            with self._attempt.untimed():
+                raise await self._server.blame(self._alias, broke) from broke
+
+    async def _load(self) -> None:
+        """Load as a step of its own; sent too when the model is there, to keep it there."""
+        held = await self._server.holds(self._alias)
+        if not held:
+            self._attempt.progress(None, f"loading {self._alias.tag}")
+        began = time.monotonic()
+        await self._server.load(self._alias)
+        if not held:
+            self._load_s = time.monotonic() - began
+            self._attempt.log(
+                "info", "model loaded", model=self._alias.tag, seconds=round(self._load_s, 3)
+            )
+
+    def _seed(self) -> int:
+        """The question's, or one that another attempt of the job does not repeat."""
+        if self._ask.seed is not None:
+            return self._ask.seed
+        lease = self._attempt.lease
+        return zlib.crc32(f"{lease.job_id}/{lease.attempt}".encode()) & 0x7FFF_FFFF
+
+
+def check_fits(ask: Ask, alias: ModelAlias) -> None:
+    """Raises PromptTooLong when Ollama would drop part of the prompt without a word."""
+    room = int(PROMPT_SHARE * (alias.num_ctx - ask.max_tokens))
+    tokens = estimated_tokens(ask)
+    if tokens > room:
+        raise PromptTooLong(
+            f"the prompt has about {tokens} tokens; {alias.tag} takes {max(0, room)} with a "
+            f"context of {alias.num_ctx} and an answer of {ask.max_tokens}"
+        )

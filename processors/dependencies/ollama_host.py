@@ -1,0 +1,240 @@
+"""One Ollama server: what it has, loading, asking; every error translated to ours."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msgspec
+import ollama
+
+from processors.dependencies.asking import Ask
+from processors.dependencies.ollama_breaker import Breaker, Gate
+from processors.dependencies.ollama_errors import (
+    Degenerate,
+    HostAway,
+    HostBroke,
+    HostStalled,
+    ModelBroke,
+    translate,
+)
+from processors.dependencies.ollama_settings import ModelAlias, OllamaSettings
+from streams.errors import Rejected, Retry
+
+BYTES_PER_TOKEN = 3  # a cautious estimate for Danish and English
+
+
+class Resident(msgspec.Struct, frozen=True):
+    """A model that Ollama holds in memory, is loading, or has not let go of yet."""
+
+    tag: str
+    num_ctx: int
+    size_bytes: int
+    expires_ms: int  # wall time; in the past while it is being evicted
+
+
+class OllamaHost:
+    """The server behind one URL. Does not see to it that only one asks at a time."""
+
+    def __init__(self, settings: OllamaSettings) -> None:
+        """Opens nothing until the first call."""
+        self._settings = settings
+        timeout = httpx.Timeout(
+            None, connect=settings.connect_timeout_s, write=30.0, pool=settings.connect_timeout_s
+        )
+        self._client = ollama.AsyncClient(settings.url, timeout=timeout, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=settings.url, timeout=timeout, trust_env=False)
+        self._breaker = Breaker()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+        await self._http.aclose()
+
+    async def version(self) -> str:
+        """Ollama's version, such as 0.33.0. Raises HostAway."""
+        with _translated(self._settings.url):
+            async with asyncio.timeout(self._settings.answer_timeout_s):
+                response = await self._http.get("/api/version")
+        if response.status_code != httpx.codes.OK:
+            raise HostAway(f"{self._settings.url} answered {response.status_code}")
+        try:
+            return str(msgspec.json.decode(response.content, type=dict[str, str])["version"])
+        except (msgspec.DecodeError, KeyError) as error:
+            raise HostAway(f"{self._settings.url} is no Ollama") from error
+
+    async def tags(self) -> tuple[str, ...]:
+        """The models that are pulled. Raises HostAway."""
+        with _translated(self._settings.url):
+            async with asyncio.timeout(self._settings.answer_timeout_s):
+                listed = await self._client.list()
+        return tuple(model.model for model in listed.models if model.model)
+
+    async def residents(self) -> tuple[Resident, ...]:
+        """The models in memory, the one that stays longest first. Raises HostAway."""
+        with _translated(self._settings.url):
+            async with asyncio.timeout(self._settings.answer_timeout_s):
+                listed = await self._client.ps()
+        return tuple(
+            Resident(
+                tag=model.model or "",
+                num_ctx=model.context_length or 0,
+                size_bytes=int(model.size or 0),
+                expires_ms=int(model.expires_at.timestamp() * 1_000) if model.expires_at else 0,
+            )
+            for model in listed.models
+        )
+
+    async def holds(self, alias: ModelAlias) -> bool:
+        """Whether the model is in memory, with this context and for now to stay."""
+        now_ms = datetime.now(UTC).timestamp() * 1_000
+        return any(
+            matches(resident, alias) and resident.expires_ms > now_ms
+            for resident in await self.residents()
+        )
+
+    async def admit(self, alias: ModelAlias) -> None:
+        """Return when the breaker lets a request out, after a probe where it wants one.
+
+        Raises HostAway, to come back when the next probe is due.
+        """
+        now = time.monotonic()
+        gate = self._breaker.gate(now)
+        if gate is Gate.OPEN:
+            left_s = self._breaker.left_s(now)
+            raise HostAway("Ollama has failed several times in a row", after_s=left_s)
+        if gate is Gate.HALF_OPEN and not await self._answers(alias):
+            raise self._blamed(HostAway("Ollama still does not answer a probe"))
+
+    async def load(self, alias: ModelAlias) -> None:
+        """Bring the model into memory, or keep it there. Raises ModelMissing, LoadFailed, …
+
+        Leaving it before its end makes Ollama give up the load.
+        """
+        try:
+            with _translated(alias.tag, loading=True):
+                async with asyncio.timeout(self._settings.load_timeout_s):
+                    await self._exhaust({"model": alias.tag, "options": alias.options})
+        except HostAway as away:
+            raise self._blamed(away) from away.__cause__
+
+    async def chat(self, alias: ModelAlias, ask: Ask, seed: int) -> AsyncGenerator[Any]:
+        """The parts of the answer as the client gives them, up to the one that is `done`.
+
+        Raises Degenerate when there is none; HostBroke and HostStalled leave open whether host or
+        request is to blame, see `blame`.
+        """
+        try:
+            with _translated(alias.tag):
+                async with aclosing(self._parts(alias, ask, seed)) as parts:
+                    async for part in parts:
+                        yield part
+                        if part.done:
+                            self._breaker.succeeded()
+                            return
+        except (HostBroke, HostStalled):
+            raise
+        except HostAway as away:
+            raise self._blamed(away) from away.__cause__
+        raise Degenerate(f"{alias.tag} stopped without an end, as it does when it repeats itself")
+
+    async def blame(self, alias: ModelAlias, broke: HostAway) -> Retry:
+        """What a failure in the middle of an answer is: the request's fault, if the host is well.
+
+        A request that kills or hangs its runner each time would otherwise be tried for ever.
+        """
+        if await self._answers(alias):
+            return ModelBroke(f"{broke}; the host is well")
+        return self._blamed(broke)
+
+    async def _parts(self, alias: ModelAlias, ask: Ask, seed: int) -> AsyncGenerator[Any]:
+        """The client's stream, with a limit on every wait."""
+        parts: Any = await self._client.chat(**_request(alias, ask, seed, self._settings))
+        reading_s = estimated_tokens(ask) / self._settings.prompt_tokens_per_s
+        limit_s = self._settings.first_token_timeout_s + reading_s
+        async with aclosing(parts):
+            while True:
+                async with asyncio.timeout(limit_s):
+                    part = await anext(parts, None)
+                if part is None:
+                    return
+                yield part
+                limit_s = self._settings.idle_timeout_s
+
+    async def _answers(self, alias: ModelAlias) -> bool:
+        """Whether the model says one token: only a real answer shows that a host is well."""
+        options = {**alias.options, "num_predict": 1}
+        try:
+            with _translated(alias.tag):
+                async with asyncio.timeout(self._settings.probe_timeout_s):
+                    await self._exhaust(
+                        {"model": alias.tag, "prompt": "Hi", "options": options, "think": False}
+                    )
+        except Retry:
+            return False
+        except Rejected:  # it answers, if only to refuse
+            pass
+        self._breaker.succeeded()
+        return True
+
+    async def _exhaust(self, request: dict[str, Any]) -> None:
+        """Send to /api/generate and read to the end."""
+        parts: Any = await self._client.generate(
+            **request, stream=True, keep_alive=self._settings.keep_alive
+        )
+        async with aclosing(parts):
+            async for _ in parts:
+                pass
+
+    def _blamed(self, away: HostAway) -> HostAway:
+        """Hold a failure against the host; the error then waits at least for the breaker."""
+        now = time.monotonic()
+        self._breaker.failed(now)
+        away.after_s = max(away.after_s or 0.0, self._breaker.left_s(now))
+        return away
+
+
+def matches(resident: Resident, alias: ModelAlias) -> bool:
+    """Whether a model in memory is the one an alias stands for, as far as Ollama tells."""
+    return resident.tag == full_tag(alias.tag) and resident.num_ctx == alias.num_ctx
+
+
+def full_tag(tag: str) -> str:
+    """The tag as Ollama lists it: `llama3.1` is `llama3.1:latest`."""
+    return tag if ":" in tag.rpartition("/")[2] else f"{tag}:latest"
+
+
+def estimated_tokens(ask: Ask) -> int:
+    """A cautious guess at the prompt's tokens."""
+    return sum(len(turn.content.encode()) for turn in ask.turns) // BYTES_PER_TOKEN
+
+
+def _request(alias: ModelAlias, ask: Ask, seed: int, settings: OllamaSettings) -> dict[str, Any]:
+    run_time = {
+        "num_predict": ask.max_tokens,
+        "temperature": ask.temperature,
+        "seed": seed,
+    }
+    return {
+        "model": alias.tag,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in ask.turns],
+        "options": {**ask.options, **run_time, **alias.options},
+        "format": ask.format,
+        "think": ask.think,
+        "keep_alive": settings.keep_alive,
+        "stream": True,
+    }
+
+
+@contextmanager
+def _translated(model: str, *, loading: bool = False) -> Iterator[None]:
+    """Let through only errors of ours, and cancellation."""
+    try:
+        yield
+    except (Rejected, Retry):
+        raise
+    except Exception as error:  # the client raises what it likes: this is the edge
+        raise translate(error, model, loading=loading) from error
