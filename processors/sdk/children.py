@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from asyncio import StreamReader, StreamWriter
+from contextlib import ExitStack
 
 import msgspec
 
@@ -32,6 +33,8 @@ from streams.errors import Crashed
 
 ABORT_S = 0.5  # after its process went, a connection held open by a stray fork is cut
 ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+
+SIGNAL_NAMES = {member.value: member.name for member in signal.Signals}
 
 
 class Children:
@@ -94,53 +97,43 @@ class Child:
     """One child process, at the head of its own process group."""
 
     def __init__(
-        self, process: "subprocess.Popen[bytes]", life: int, output: Output, frame_max: int
+        self,
+        process: "subprocess.Popen[bytes]",
+        connection: tuple[StreamReader, StreamWriter],
+        life: int,
+        output: Output,
+        frame_max: int,
     ) -> None:
-        """Owns the process, the write end of its life pipe and what it prints."""
+        """Owns all of these; `life` is the write end of the pipe that must outlive the child."""
         self.jobs = 0
         self._process = process
+        self._reader, self._writer = connection
         self._life = life
         self._output = output
         self._frame_max = frame_max
         self._loop = asyncio.get_running_loop()
         self._exited = asyncio.Event()
-        self._reader: StreamReader
-        self._writer: StreamWriter
         threading.Thread(target=self._await_exit, name=f"child {process.pid}", daemon=True).start()
 
     @classmethod
     async def start(cls, settings: ProcessorSettings) -> "Child":
         """A fresh process that waits for its first request."""
-        ours, theirs = socket.socketpair()
-        life_read, life_write = os.pipe()
-        output_read, output_write = os.pipe()
-        limits = ChildSettings(
-            socket=theirs.fileno(),
-            life=life_read,
-            files_max=settings.cpu_files_max,
-            memory_max_bytes=settings.cpu_memory_max_bytes,
-            result_max_bytes=settings.result_max_bytes,
-        )
-        try:
-            process = _spawn(limits, output_write)
-        except BaseException:
-            ours.close()
-            os.close(life_write)
-            os.close(output_read)
-            raise
-        finally:
-            theirs.close()
-            os.close(life_read)
-            os.close(output_write)
-        output = Output(output_read, settings.cpu_output_max_bytes)
-        child = cls(process, life_write, output, settings.result_max_bytes + FRAME_MARGIN_BYTES)
-        try:
-            child._reader, child._writer = await asyncio.open_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            await child.end(0)
-            raise
-        return child
+        with ExitStack() as passed_on, ExitStack() as kept:
+            ours, theirs = socket.socketpair()
+            passed_on.callback(theirs.close)
+            connection = await asyncio.open_connection(sock=ours)
+            kept.callback(connection[1].close)
+            life_read, life_write = os.pipe()
+            passed_on.callback(os.close, life_read)
+            kept.callback(os.close, life_write)
+            output_read, output_write = os.pipe()
+            passed_on.callback(os.close, output_write)
+            output = Output(output_read, settings.cpu_output_max_bytes)
+            kept.callback(output.close)
+            process = _spawn(_child_settings(theirs, life_read, settings), output_write)
+            kept.pop_all()  # from here on the child owns them
+        frame_max = settings.result_max_bytes + FRAME_MARGIN_BYTES
+        return cls(process, connection, life_write, output, frame_max)
 
     @property
     def pid(self) -> int:
@@ -188,8 +181,7 @@ class Child:
     def release(self) -> None:
         """Let go of the pipes of a process that is gone. Calling it twice is safe."""
         self._output.close()
-        if hasattr(self, "_writer"):
-            self._writer.close()
+        self._writer.close()
         if self._life >= 0:
             os.close(self._life)
             self._life = -1
@@ -221,8 +213,7 @@ class Child:
     def _on_exit(self) -> None:
         self._exited.set()
         self._signal(signal.SIGKILL)  # whatever it started goes with it
-        if hasattr(self, "_writer"):
-            self._loop.call_later(ABORT_S, self._writer.transport.abort)
+        self._loop.call_later(ABORT_S, self._writer.transport.abort)
 
     def _signal(self, number: signal.Signals) -> None:
         try:
@@ -232,10 +223,10 @@ class Child:
 
     def _how_it_ended(self) -> str:
         code = self._process.returncode
-        if code is not None and code < 0:
-            hint = " (out of memory?)" if -code == signal.SIGKILL else ""
-            return f"was killed by {signal.Signals(-code).name}{hint}"
-        return f"exited with code {code}"
+        if code is None or code >= 0:
+            return f"exited with code {code}"
+        hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+        return f"was killed by {SIGNAL_NAMES.get(-code, f'signal {-code}')}{hint}"
 
 
 def _request(processor: Processor, attempt: Attempt, remaining_s: float) -> Request:
@@ -249,14 +240,24 @@ def _request(processor: Processor, attempt: Attempt, remaining_s: float) -> Requ
     )
 
 
-def _spawn(limits: ChildSettings, output: int) -> "subprocess.Popen[bytes]":
+def _child_settings(theirs: socket.socket, life: int, settings: ProcessorSettings) -> ChildSettings:
+    return ChildSettings(
+        socket=theirs.fileno(),
+        life=life,
+        files_max=settings.cpu_files_max,
+        memory_max_bytes=settings.cpu_memory_max_bytes,
+        result_max_bytes=settings.result_max_bytes,
+    )
+
+
+def _spawn(told: ChildSettings, output: int) -> "subprocess.Popen[bytes]":
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "processors.sdk.child", msgspec.json.encode(limits).decode()],
+        [sys.executable, "-P", "-m", "processors.sdk.child", msgspec.json.encode(told).decode()],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        pass_fds=(limits.socket, limits.life),
+        pass_fds=(told.socket, told.life),
         start_new_session=True,
         env={**ENVIRONMENT, "PYTHONPATH": paths},
         cwd="/",

@@ -1,13 +1,10 @@
 """Runs attempts: on the event loop, in a thread or in a child process, by class and function."""
 
 import asyncio
-import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Coroutine, Iterable
 
 from mode import Service
 
@@ -19,8 +16,9 @@ from processors.sdk.frames import Raised
 from processors.sdk.injection import Injector
 from processors.sdk.registry import Registry
 from processors.sdk.settings import ProcessorSettings
+from processors.sdk.threads import ThreadAttempt, ThreadCall
 from streams.errors import Crashed, Retry
-from streams.model import Lease, ResourceClass
+from streams.model import ResourceClass
 
 ELSEWHERE_S = 5.0  # how long a job waits whose processor this worker lacks
 
@@ -41,7 +39,7 @@ class Host(Service):
         self._registry = registry
         self._settings = settings or ProcessorSettings()
         self._injector = Injector(providers)
-        self._children = Children(self._settings)
+        self._processes = Children(self._settings)
         self._abandoned: set[threading.Thread] = set()
 
     async def on_start(self) -> None:
@@ -50,13 +48,13 @@ class Host(Service):
 
     async def on_stop(self) -> None:
         """End the child processes, then close the dependencies."""
-        await self._children.close()
+        await self._processes.close()
         await self._injector.close()
 
     @property
     def child_pids(self) -> list[int]:
         """The cpu child processes that live now."""
-        return self._children.pids
+        return self._processes.pids
 
     @property
     def abandoned_threads(self) -> int:
@@ -79,7 +77,7 @@ class Host(Service):
             )
         if processor.resource_class is ResourceClass.CPU:
             remaining_s = attempt.deadline - time.monotonic()
-            return await self._children.run(processor, attempt, remaining_s)
+            return await self._processes.run(processor, attempt, remaining_s)
         given = processor.decode(attempt.payload)
         if processor.is_async:
             value = await self._on_the_loop(processor, given, attempt)
@@ -101,8 +99,8 @@ class Host(Service):
             return await call.ending()
         except asyncio.CancelledError:
             stop_requested.set()
+            self._abandoned.add(call.thread)  # counted only while it is alive
             if not await call.ends_within(self._settings.stop_grace_s):
-                self._abandoned.add(call.thread)
                 log.warning(
                     "a plain function did not stop; its thread is abandoned",
                     extra={"processor": processor.name, "job_id": attempt.lease.job_id},
@@ -125,115 +123,3 @@ async def call_on_the_loop(processor: Processor, given: object, context: Context
         if running is not None and running.cancelling():
             raise
         raise Raised("CancelledError: the processor was cancelled, but not by us") from error
-
-
-class ThreadCall:
-    """A call in a daemon thread of its own, so that one that hangs holds up nothing."""
-
-    def __init__(self, call: Callable[[], object], name: str) -> None:
-        """Starts at once."""
-        self._call = call
-        self._loop = asyncio.get_running_loop()
-        self._ending: asyncio.Future[object] = self._loop.create_future()
-        run = contextvars.copy_context().run
-        self.thread = threading.Thread(target=run, args=(self._run,), name=name, daemon=True)
-        self.thread.start()
-
-    async def ending(self) -> object:
-        """The value, or the exception. The call goes on when the caller is cancelled."""
-        return await asyncio.shield(self._ending)
-
-    async def ends_within(self, seconds: float) -> bool:
-        """Whether the call returns, in whatever way, within `seconds`."""
-        done, _ = await asyncio.wait([self._ending], timeout=seconds)
-        return bool(done)
-
-    def _run(self) -> None:
-        value: object = None
-        raised: BaseException | None = None
-        try:
-            value = self._call()
-        except (SystemExit, KeyboardInterrupt, StopIteration, asyncio.CancelledError) as error:
-            # None of these may be set on a future, or would mean something else there.
-            raised = Crashed(f"the processor raised {error!r}")
-        except BaseException as error:  # the edge to foreign code
-            raised = error
-        try:
-            self._loop.call_soon_threadsafe(self._end, value, raised)
-        except RuntimeError:  # the loop was closed: the call had been abandoned
-            return
-
-    def _end(self, value: object, raised: BaseException | None) -> None:
-        if raised is None:
-            self._ending.set_result(value)
-        else:
-            self._ending.set_exception(raised)
-            self._ending.exception()  # seen, even when the attempt has been given up
-
-
-class ThreadAttempt:
-    """An attempt for use in another thread: what is said to it is said on the loop."""
-
-    def __init__(self, attempt: Attempt, loop: asyncio.AbstractEventLoop) -> None:
-        """Speaks to `attempt` on `loop`."""
-        self._attempt = attempt
-        self._loop = loop
-        self._is_open = True
-
-    def close(self) -> None:
-        """The attempt has ended: what an abandoned thread says from now on is dropped."""
-        self._is_open = False
-
-    @property
-    def lease(self) -> Lease:
-        """The attempt's lease."""
-        return self._attempt.lease
-
-    @property
-    def payload(self) -> bytes:
-        """The attempt's payload."""
-        return self._attempt.payload
-
-    @property
-    def started_ms(self) -> int:
-        """When it started."""
-        return self._attempt.started_ms
-
-    @property
-    def timeout_s(self) -> float:
-        """How long it may run."""
-        return self._attempt.timeout_s
-
-    @property
-    def deadline(self) -> float:
-        """When it will be stopped."""
-        return self._attempt.deadline
-
-    def untimed(self) -> AbstractContextManager[object]:
-        """Time inside does not count, from about now to about when it is left."""
-        return self._untimed()
-
-    def progress(self, fraction: float | None, note: str = "") -> None:
-        """Pass the progress on."""
-        self._say(lambda: self._attempt.progress(fraction, note))
-
-    def log(self, level: str, message: str, **fields: object) -> None:
-        """Pass the line on."""
-        self._say(lambda: self._attempt.log(level, message, **fields))
-
-    @contextmanager
-    def _untimed(self) -> Iterator[None]:
-        pause = self._attempt.untimed()
-        self._say(lambda: pause.__enter__())
-        try:
-            yield
-        finally:
-            self._say(lambda: pause.__exit__(None, None, None))
-
-    def _say(self, call: Callable[[], Any]) -> None:
-        if not self._is_open:
-            return
-        try:
-            self._loop.call_soon_threadsafe(call)
-        except RuntimeError:  # the loop was closed: the attempt had been abandoned
-            self._is_open = False

@@ -1,0 +1,1 @@
+"""The processors that ship: one module each, found by being here."""

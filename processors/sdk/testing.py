@@ -1,0 +1,185 @@
+"""The test kit: run a processor in a test, without Redis and without a worker.
+
+    ending = await run_processor(word_count, {"text": "to be or not to be"})
+    assert ending.result == {"words": 6, "distinct": 4}
+
+The payload takes the way it takes in production: to JSON, strictly decoded, the result encoded
+and proved to be of its declared type. The function runs in this process, whatever its class, so
+fakes and a debugger work; use `Host` to test what happens to a child process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from processors.dependencies.cache import CacheProvider
+from processors.dependencies.log import LogProvider
+from processors.sdk.context import Context
+from processors.sdk.declaration import Processor, declared
+from processors.sdk.host import call_on_the_loop
+from processors.sdk.registry import Registry
+from processors.sdk.settings import ProcessorSettings
+from processors.sdk.threads import ThreadAttempt, ThreadCall
+from streams.errors import ConfigError, TimedOut
+from streams.model import Lane, Lease, Priority
+
+APP = "test"
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that the processor logged."""
+
+    level: str
+    message: str
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A progress that the processor reported."""
+
+    fraction: float | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the processor ended, and what it said on the way."""
+
+    value: object
+    error: Exception | None
+    lines: Sequence[Line]
+    progress: Sequence[Step]
+
+    @property
+    def result(self) -> object:
+        """What an app would read, as plain JSON values; raises the error of one that failed."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+@dataclass
+class FakeAttempt:
+    """An attempt that no engine stands behind. It keeps what is said to it."""
+
+    lease: Lease
+    payload: bytes
+    timeout_s: float = TIMEOUT_S
+    started_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    lines: list[Line] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """The time starts now."""
+        self.deadline = time.monotonic() + self.timeout_s
+
+    def untimed(self) -> nullcontext[None]:
+        """Nothing measures the time here."""
+        return nullcontext()
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        """Keep the progress."""
+        self.steps.append(Step(fraction, note))
+
+    def log(self, level: str, message: str, **fields: object) -> None:
+        """Keep the line."""
+        self.lines.append(Line(level, message, fields))
+
+
+def fake_attempt(
+    processor: Processor, payload: object, *, attempt: int = 1, timeout_s: float = TIMEOUT_S
+) -> FakeAttempt:
+    """An attempt at `payload`: a Struct, plain values, or bytes that are JSON already."""
+    raw = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
+    manifest = processor.manifest
+    lane = Lane(manifest.resource_class, APP, Priority.NORMAL, manifest.name, manifest.model)
+    lease = Lease(
+        job_id="0-00000000000000000000000000",
+        token="test",
+        lane=lane,
+        entry_id="1-0",
+        pool=manifest.resource_class,
+        attempt=attempt,
+        failures=attempt - 1,
+        attempts_max=manifest.attempts_max,
+        timeout_ms=round(timeout_s * 1000),
+        backoff_ms=round(manifest.backoff_s * 1000),
+        backoff_max_ms=round(manifest.backoff_max_s * 1000),
+        submitted_ms=0,
+        payload=raw,
+        payload_bytes=len(raw),
+    )
+    return FakeAttempt(lease, raw, timeout_s)
+
+
+async def run_processor(
+    processor: Callable[..., object] | str,
+    payload: object,
+    *,
+    attempt: int = 1,
+    timeout_s: float = TIMEOUT_S,
+    folders: Sequence[Path] = (),
+    **fakes: object,
+) -> Ending:
+    """Run one attempt of a processor, given as its function or by name.
+
+    `fakes` are the dependencies by name; `log` and `cache` are there without. Raises ConfigError
+    when a declared dependency has no fake or a fake was not declared; whatever the processor
+    raises is in the ending, TimedOut after `timeout_s` included.
+    """
+    found = _find(processor, folders)
+    attempted = fake_attempt(found, payload, attempt=attempt, timeout_s=timeout_s)
+    dependencies = _dependencies(found, attempted, fakes)
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            raw = await _run(found, attempted, dependencies)
+    except Exception as error:
+        if limit.expired() and isinstance(error, TimeoutError):
+            error = TimedOut(f"ran longer than {timeout_s:g} s")
+        return Ending(None, error, attempted.lines, attempted.steps)
+    return Ending(msgspec.json.decode(raw), None, attempted.lines, attempted.steps)
+
+
+async def _run(
+    processor: Processor, attempt: FakeAttempt, dependencies: Mapping[str, object]
+) -> bytes:
+    given = processor.decode(attempt.payload)
+    if processor.is_async:
+        value = await call_on_the_loop(processor, given, Context(attempt, dependencies))
+    else:
+        outside = ThreadAttempt(attempt, asyncio.get_running_loop())
+        context = Context(outside, dependencies)
+        value = await ThreadCall(lambda: processor.call(given, context), processor.name).ending()
+    return processor.encode(value, ProcessorSettings().result_max_bytes)
+
+
+def _find(processor: Callable[..., object] | str, folders: Sequence[Path]) -> Processor:
+    if isinstance(processor, str):
+        found = Registry.discover(folders).get(processor)
+    else:
+        found = declared(processor)
+    if found is None:
+        raise ConfigError(f"{processor!r} is no processor")
+    return found
+
+
+def _dependencies(
+    processor: Processor, attempt: FakeAttempt, fakes: Mapping[str, object]
+) -> dict[str, object]:
+    names = processor.manifest.dependencies
+    values = {"log": LogProvider().inject(attempt), "cache": CacheProvider().inject(attempt)}
+    for name in fakes:
+        if name not in names:
+            raise ConfigError(f"processor {processor.name!r} does not declare {name!r}")
+    missing = [name for name in names if name not in fakes and name not in values]
+    if missing:
+        raise ConfigError(f"processor {processor.name!r} needs a fake for {', '.join(missing)}")
+    return {name: fakes.get(name, values.get(name)) for name in names}
