@@ -1,13 +1,12 @@
 """A private Redis server: free loopback port, no persistence, its own folder, gone at the end."""
 
-import contextlib
 import shutil
 import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
-from redis import Redis, RedisError
+from redis import AuthenticationError, Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -96,10 +95,14 @@ class RedisServer:
         def answered_or_ended() -> str | None:
             if self._process.poll() is not None:
                 return "ended"
-            with contextlib.suppress(RedisError), self._client() as client:
-                if client.info("server")["process_id"] == self.pid:
-                    return "answered"
-            return None
+            try:
+                with self._client() as client:
+                    served = client.info("server")["process_id"] == self.pid
+            except AuthenticationError:
+                served = True
+            except RedisError:
+                served = False
+            return "answered" if served else None
 
         what = f"{self.binary.path} to answer"
         return until_sync(answered_or_ended, what=what, limit_s=START_LIMIT_S) == "answered"
