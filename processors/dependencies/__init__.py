@@ -25,18 +25,16 @@ class Attempt(Protocol):
         ...
 
     @property
-    def started_ms(self) -> int:
-        """Wall time at which the attempt started, milliseconds."""
-        ...
-
-    @property
     def timeout_s(self) -> float:
         """How long the attempt may run."""
         ...
 
     @property
-    def deadline(self) -> float:
-        """Monotonic time at which the engine stops the attempt; later after `untimed`."""
+    def deadline(self) -> float | None:
+        """When the engine stops the attempt, on the loop's monotonic clock.
+
+        Later after `untimed`; None while the time does not run.
+        """
         ...
 
     def untimed(self) -> AbstractContextManager[object]:

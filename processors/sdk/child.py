@@ -71,9 +71,8 @@ class RemoteAttempt:
         self._send = send
         self.lease = request.lease
         self.payload = request.payload
-        self.started_ms = request.started_ms
         self.timeout_s = request.timeout_s
-        self.deadline = time.monotonic() + request.remaining_s
+        self.deadline: float | None = time.monotonic() + request.remaining_s
 
     def untimed(self) -> nullcontext[None]:
         """Nothing a cpu process waits for is exempt from its time."""

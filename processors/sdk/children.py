@@ -13,6 +13,7 @@ from contextlib import ExitStack
 import msgspec
 
 from processors.dependencies import Attempt
+from processors.sdk.context import remaining_s
 from processors.sdk.declaration import Processor
 from processors.sdk.frames import (
     FRAME_MARGIN_BYTES,
@@ -51,7 +52,7 @@ class Children:
         """The processes that live now, the busy ones first."""
         return [child.pid for child in (*self._busy, *self._idle) if not child.gone]
 
-    async def run(self, processor: Processor, attempt: Attempt, remaining_s: float) -> bytes:
+    async def run(self, processor: Processor, attempt: Attempt) -> bytes:
         """The result of one attempt, JSON, or the exception it ended with.
 
         Raises Crashed when the process ended or left the protocol. When cancelled, the process
@@ -60,7 +61,7 @@ class Children:
         child = self._warm_child() or await Child.start(self._settings)
         self._busy.add(child)
         try:
-            answer = await child.run(_request(processor, attempt, remaining_s), attempt)
+            answer = await child.run(_request(processor, attempt), attempt)
         except BaseException:
             await child.end(self._settings.stop_grace_s)
             raise
@@ -229,14 +230,13 @@ class Child:
         return f"was killed by {SIGNAL_NAMES.get(-code, f'signal {-code}')}{hint}"
 
 
-def _request(processor: Processor, attempt: Attempt, remaining_s: float) -> Request:
+def _request(processor: Processor, attempt: Attempt) -> Request:
     return Request(
         origin=processor.origin,
         lease=msgspec.structs.replace(attempt.lease, payload=None),
         payload=attempt.payload,
-        started_ms=attempt.started_ms,
         timeout_s=attempt.timeout_s,
-        remaining_s=remaining_s,
+        remaining_s=remaining_s(attempt),
     )
 
 

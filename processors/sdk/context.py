@@ -60,19 +60,14 @@ class Context:
         return lease.failures + 1 >= lease.attempts_max
 
     @property
-    def started_ms(self) -> int:
-        """Wall time at which this attempt started, milliseconds."""
-        return self._attempt.started_ms
-
-    @property
     def deadline(self) -> float:
-        """The `time.monotonic()` at which this attempt will be stopped."""
-        return self._attempt.deadline
+        """The `time.monotonic()` at which this attempt will be stopped, as far as known now."""
+        return time.monotonic() + self.remaining_s
 
     @property
     def remaining_s(self) -> float:
-        """Seconds until the deadline, never below 0."""
-        return max(0.0, self._attempt.deadline - time.monotonic())
+        """Seconds until the attempt will be stopped, never below 0."""
+        return remaining_s(self._attempt)
 
     @property
     def cancelled(self) -> bool:
@@ -111,3 +106,10 @@ class Context:
     def _undeclared(self, name: str) -> str:
         processor = self._attempt.lease.lane.processor
         return f"processor {processor!r} does not declare a dependency {name!r} in its manifest"
+
+
+def remaining_s(attempt: Attempt) -> float:
+    """Seconds that `attempt` has left; all of its time while that does not run."""
+    if attempt.deadline is None:
+        return attempt.timeout_s
+    return max(0.0, attempt.deadline - time.monotonic())

@@ -78,8 +78,8 @@ class Processor:
         try:
             return self._input_decoder.decode(payload)
         except msgspec.DecodeError as error:
-            message, _, path = str(error).partition(" - at `")
-            raise InvalidInput(message, path.rstrip("`") or "$") from error
+            path = str(error).partition(" - at `")[2].rstrip("`")
+            raise InvalidInput(str(error), path or "$") from error
 
     def encode(self, value: object, max_bytes: int) -> bytes:
         """`value` as JSON, proved to be of the declared result type.

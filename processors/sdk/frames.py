@@ -7,7 +7,7 @@ The worker sends a `Request`; the child answers with any number of `Line` and `P
 import msgspec
 
 from processors.sdk.declaration import InvalidResult, Origin
-from streams.errors import Crashed, InvalidInput, Rejected, Retry, TooLarge, Trouble
+from streams.errors import Crashed, InvalidInput, Rejected, Retry, TooLarge, Trouble, Unavailable
 from streams.model import Lease
 
 HEADER_BYTES = 4
@@ -32,7 +32,6 @@ class Request(msgspec.Struct, frozen=True, tag="request"):
     origin: Origin
     lease: Lease
     payload: bytes
-    started_ms: int
     timeout_s: float
     remaining_s: float
 
@@ -83,10 +82,14 @@ class Raised(Trouble):
     code = "processor_failed"
 
 
+# What the engine tells apart; a subclass stands before its base.
 KINDS: dict[str, type[Trouble]] = {
+    "invalid_input": InvalidInput,
     "invalid_result": InvalidResult,
     "too_large": TooLarge,
     "rejected": Rejected,
+    "retry": Retry,
+    "unavailable": Unavailable,
     "crashed": Crashed,
 }
 
@@ -109,37 +112,32 @@ def line_frame(line: Line) -> bytes:
 def failed(error: BaseException, trace: str) -> Failed:
     """`error` as a value that survives the way to the worker."""
     message = str(error)[:MESSAGE_MAX]
-    match error:
-        case InvalidInput():
-            return Failed("invalid_input", error.code, message, trace, path=error.path)
-        case Retry():
-            return Failed(
-                "retry",
-                error.code,
-                message,
-                trace,
-                after_s=error.after_s,
-                uses_attempt=error.uses_attempt,
-            )
-    for kind, of_type in KINDS.items():
-        if isinstance(error, of_type):
-            return Failed(kind, of_type.code if kind == "crashed" else error.code, message, trace)
-    name = type(error).__name__
-    return Failed("raised", "", f"{name}: {message}" if message else name, trace)
+    if not isinstance(error, Trouble):
+        name = type(error).__name__
+        return Failed("raised", Raised.code, f"{name}: {message}" if message else name, trace)
+    kind = next((kind for kind, of_type in KINDS.items() if isinstance(error, of_type)), "raised")
+    return Failed(
+        kind,
+        error.code,
+        message,
+        trace,
+        path=error.path if isinstance(error, InvalidInput) else "$",
+        after_s=error.after_s if isinstance(error, Retry | Unavailable) else None,
+        uses_attempt=not isinstance(error, Retry) or error.uses_attempt,
+    )
 
 
 def exception(answer: Failed) -> Trouble:
     """The exception that `answer` stands for, with the child's traceback as a note."""
-    error: Trouble
-    match answer.kind:
-        case "invalid_input":
-            error = InvalidInput(answer.message, answer.path)
-        case "retry":
-            error = Retry(answer.message, after_s=answer.after_s, uses_attempt=answer.uses_attempt)
-        case kind:
-            error = KINDS.get(kind, Raised)(answer.message)
-    if answer.code:
-        error.code = answer.code
+    error = KINDS.get(answer.kind, Raised)(answer.message)
+    match error:
+        case InvalidInput():
+            error.path = answer.path
+        case Retry():
+            error.after_s, error.uses_attempt = answer.after_s, answer.uses_attempt
+        case Unavailable() if answer.after_s is not None:
+            error.after_s = answer.after_s
+    error.code = answer.code
     if answer.trace:
         error.add_note(answer.trace)
     return error

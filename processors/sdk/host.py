@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Coroutine, Iterable
 
 from mode import Service
@@ -76,8 +75,7 @@ class Host(Service):
                 f"this worker has no processor {name!r}", after_s=ELSEWHERE_S, uses_attempt=False
             )
         if processor.resource_class is ResourceClass.CPU:
-            remaining_s = attempt.deadline - time.monotonic()
-            return await self._processes.run(processor, attempt, remaining_s)
+            return await self._processes.run(processor, attempt)
         given = processor.decode(attempt.payload)
         if processor.is_async:
             value = await self._on_the_loop(processor, given, attempt)

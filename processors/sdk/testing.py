@@ -73,13 +73,12 @@ class FakeAttempt:
     lease: Lease
     payload: bytes
     timeout_s: float = TIMEOUT_S
-    started_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
     lines: list[Line] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """The time starts now."""
-        self.deadline = time.monotonic() + self.timeout_s
+        self.deadline: float | None = time.monotonic() + self.timeout_s
 
     def untimed(self) -> nullcontext[None]:
         """Nothing measures the time here."""

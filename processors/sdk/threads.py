@@ -81,17 +81,12 @@ class ThreadAttempt:
         return self._attempt.payload
 
     @property
-    def started_ms(self) -> int:
-        """When it started."""
-        return self._attempt.started_ms
-
-    @property
     def timeout_s(self) -> float:
         """How long it may run."""
         return self._attempt.timeout_s
 
     @property
-    def deadline(self) -> float:
+    def deadline(self) -> float | None:
         """When it will be stopped."""
         return self._attempt.deadline
 
