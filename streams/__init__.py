@@ -1,1 +1,1 @@
-"""The engine: jobs on Redis Streams, in three resource classes. No HTTP, no screen, no metrics backend."""
+"""The engine: jobs on Redis Streams in three resource classes. No HTTP, no screen, no metrics."""

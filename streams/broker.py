@@ -1,6 +1,7 @@
 """The write path: everything that changes a job's state is one script, called here."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from streams.keyspace import Keyspace
 from streams.model import (
@@ -40,7 +41,7 @@ class Broker:
         self.settings = settings or EngineSettings()
         self.keyspace = keyspace
         self._redis = redis
-        self._scripts = Scripts(redis, keyspace, self.settings)
+        self.scripts = Scripts(redis, keyspace, self.settings)
         self._lanes: dict[str, Lane] = {}
 
     async def submit(
@@ -53,30 +54,19 @@ class Broker:
         arguments: list[Argument] = [gateway, sequence]
         for job in jobs:
             arguments += submit_row(job)
-        answers = await self._scripts.run("submit", *arguments)
+        answers = await self.scripts.run("submit", *arguments)
         return [
             Submitted(job.id, State(text(state)), bool(created))
             for job, (state, created) in zip(jobs, pairs(answers), strict=True)
         ]
 
     async def take(self, call: Take) -> Taken:
-        """Lease at most `call.slots` jobs in dispatch order. The same call again: the same leases."""
-        nonce = call.worker.rsplit("-", 1)[-1]
-        models = call.models or ()
-        arguments: list[Argument] = [
-            call.worker,
-            call.sequence,
-            f"{nonce}.{call.pool[0]}{call.sequence}",
-            call.resource_class,
-            call.pool,
-            call.slots,
-            call.lease_ms,
-            call.resident,
-            -1 if call.models is None else len(models),
-            *models,
-            *call.processors,
-        ]
-        status, again, *rows = await self._scripts.run("take", *arguments)
+        """Lease at most `call.slots` jobs in dispatch order. The same call: the same leases."""
+        return self.taken(call, await self.scripts.run("take", *take_row(call)))
+
+    def taken(self, call: Take, reply: Sequence[Any]) -> Taken:
+        """The answer of take.lua to `call`."""
+        status, again, *rows = reply
         ceiling = self.settings.poll_ceiling_ms
         return Taken(
             leases=[self._lease(row, call) for row in rows],
@@ -111,7 +101,7 @@ class Broker:
     async def renew(self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int) -> Renewed:
         """Move the deadlines of (job, token) pairs; says which are lost and which to cancel."""
         arguments = [part for lease in leases for part in lease]
-        answers = pairs(await self._scripts.run("renew", worker, lease_ms, *arguments))
+        answers = pairs(await self.scripts.run("renew", worker, lease_ms, *arguments))
         return Renewed(
             lost=frozenset(text(job) for job, what in answers if what == b"lost"),
             cancel=frozenset(text(job) for job, what in answers if what == b"cancel"),
@@ -122,16 +112,17 @@ class Broker:
 
         A result above `result_inline_max_bytes` must have been staged before.
         """
-        arguments: list[Argument] = [worker]
-        for settlement in settlements:
-            arguments += self._settle_row(settlement)
-        answers = await self._scripts.run("settle", *arguments)
+        answers = await self.scripts.run("settle", *self.settle_row(worker, settlements))
         return [Settled(text(answer)) for answer in answers]
 
-    def _settle_row(self, settlement: Settlement) -> list[Argument]:
+    def settle_row(self, worker: str, settlements: Iterable[Settlement]) -> list[Argument]:
+        """The arguments of settle.lua for these verdicts."""
         inline_max = self.settings.result_inline_max_bytes
-        head: list[Argument] = [settlement.job_id, settlement.token]
-        return head + verdict_row(settlement.verdict, inline_max)
+        arguments: list[Argument] = [worker]
+        for settlement in settlements:
+            arguments += (settlement.job_id, settlement.token)
+            arguments += verdict_row(settlement.verdict, inline_max)
+        return arguments
 
     async def stage(self, job_id: str, token: str, result: bytes) -> None:
         """Put a large result beside the job, for an hour; the settle of that token links it."""
@@ -141,47 +132,48 @@ class Broker:
     async def payload(self, job_id: str) -> bytes | None:
         """A job's input, for an attempt whose lease came without it. None when it is gone."""
         with translated():
-            return await self._redis.get(self.keyspace.payload(job_id))
+            found: bytes | None = await self._redis.get(self.keyspace.payload(job_id))
+        return found
 
     async def report(self, reports: Sequence[tuple[str, str, float | None, str]]) -> int:
-        """Publish progress as (job, token, fraction, note); how many tokens were still the newest."""
+        """Publish progress as (job, token, fraction, note); how many tokens were the newest."""
         arguments: list[Argument] = []
         for job_id, token, fraction, note in reports:
             arguments += [job_id, token, "" if fraction is None else fraction, note]
-        return int(await self._scripts.run("report", *arguments))
+        return int(await self.scripts.run("report", *arguments))
 
     async def cancel(self, job_id: str, reason: str = "") -> Cancelled:
         """End a job that has not started, or ask the worker that runs it to stop."""
-        return Cancelled(text(await self._scripts.run("cancel", job_id, reason)))
+        return Cancelled(text(await self.scripts.run("cancel", job_id, reason)))
 
     async def replay(self, job_ids: Sequence[str]) -> list[str]:
         """Make ended jobs runnable again: `replayed`, `gone`, or the state that forbids it."""
-        return [text(answer) for answer in await self._scripts.run("replay", *job_ids)]
+        return [text(answer) for answer in await self.scripts.run("replay", *job_ids)]
 
     async def expire(self, count: int = 100) -> int:
         """End at most `count` jobs that did not start in time; how many there were."""
-        return int(await self._scripts.run("expire", count))
+        return int(await self.scripts.run("expire", count))
 
     async def promote(self, resource_class: ResourceClass, count: int = 100) -> int:
         """Make at most `count` due jobs of a class runnable; how many there were."""
-        return int(await self._scripts.run("promote", resource_class, count))
+        return int(await self.scripts.run("promote", resource_class, count))
 
     async def sweep(self, lane: str, start: str = "-", count: int = 100) -> tuple[int, str]:
         """Mend one page of a lane's pending entries; (how many, start of the next page or `-`)."""
-        mended, following = await self._scripts.run("sweep", lane, start, count)
+        mended, following = await self.scripts.run("sweep", lane, start, count)
         return int(mended), text(following)
 
     async def drop_consumer(self, worker: str, resource_class: ResourceClass, pool: str) -> int:
         """Forget a stopped worker in Redis; how many lanes still hold pending entries of it."""
-        return int(await self._scripts.run("drop_consumer", worker, resource_class, pool))
+        return int(await self.scripts.run("drop_consumer", worker, resource_class, pool))
 
     async def pause(self, resource_class: ResourceClass) -> bool:
         """Lease no more jobs of a class; what runs goes on. False if it was paused already."""
-        return bool(await self._scripts.run("pause", resource_class, 1))
+        return bool(await self.scripts.run("pause", resource_class, 1))
 
     async def resume(self, resource_class: ResourceClass) -> bool:
         """Lease jobs of a class again. False if it was not paused."""
-        return bool(await self._scripts.run("pause", resource_class, 0))
+        return bool(await self.scripts.run("pause", resource_class, 0))
 
     async def set_limit(self, pool: str, total: int | None) -> None:
         """How many leases a pool may have at once over all workers; None for no limit."""
@@ -200,6 +192,25 @@ class Broker:
                 await self._redis.hdel(key, field)
             else:
                 await self._redis.hset(key, field, str(value))
+
+
+def take_row(call: Take) -> list[Argument]:
+    """The arguments of take.lua. Tokens come from them, since a script's random numbers repeat."""
+    nonce = call.worker.rsplit("-", 1)[-1]
+    models = call.models or ()
+    return [
+        call.worker,
+        call.sequence,
+        f"{nonce}.{call.pool[0]}{call.sequence}",
+        call.resource_class,
+        call.pool,
+        call.slots,
+        call.lease_ms,
+        call.resident,
+        -1 if call.models is None else len(models),
+        *models,
+        *call.processors,
+    ]
 
 
 def submit_row(job: NewJob) -> list[Argument]:

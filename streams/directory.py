@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ProcessorCard(msgspec.Struct, frozen=True):
-    """A processor as its workers published it; `input_schema` and `output_schema` are JSON Schema."""
+    """A processor as its workers published it; both schemas are JSON Schema."""
 
     name: str
     version: str

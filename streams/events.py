@@ -10,7 +10,7 @@ KNOWN = ("kind", "job", "lane", "state", "attempt")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One change: `kind` is submitted, active, progress, retrying, handed_back, cancelling or ended."""
+    """One change. Kinds: submitted, active, progress, retrying, handed_back, cancelling, ended."""
 
     id: str
     kind: str

@@ -68,12 +68,14 @@ class Inspector:
     async def result(self, job_id: str) -> bytes | None:
         """A job's result as JSON bytes, or None."""
         with translated():
-            return await self._redis.get(self._keys.result(job_id))
+            found: bytes | None = await self._redis.get(self._keys.result(job_id))
+        return found
 
     async def payload(self, job_id: str) -> bytes | None:
         """A job's input as JSON bytes, or None."""
         with translated():
-            return await self._redis.get(self._keys.payload(job_id))
+            found: bytes | None = await self._redis.get(self._keys.payload(job_id))
+        return found
 
     async def counts(self) -> dict[str, int]:
         """`class|state` → jobs now, and `class|submitted` → jobs ever."""

@@ -12,7 +12,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     staged_          STRING  1 hour         a large result under (job, token) before its settle
     stream_          STREAM  while in use   one lane's entries
     streams_         SET     permanent      a class's lanes whose stream exists
-    lanes_           ZSET    permanent      by class:priority: lanes with undelivered entries, by head's age base
+    lanes_           ZSET    permanent      by class:priority: lanes that wait, by head's age base
     pools_           SET     permanent      a class's pools
     leases_          ZSET    permanent      a pool's leases: `lane|entry` by deadline
     due_             ZSET    permanent      a class's delayed jobs by due time
@@ -50,10 +50,18 @@ GROUP = "workers"  # the consumer group of every lane
 COURIERS = "couriers"  # the consumer group of the stream of callbacks
 
 PLAIN = frozenset(
-    ["gate", "counts", "blocked", "expiring", "limits", "events", "apps", "shipped", "sweep", "workers", "processors", "endpoints", "keys", "callbacks", "callback_leases", "callback_due", "callback_dead", "callback_done", "callback_counts"]
+    (
+        *("gate", "counts", "blocked", "expiring", "limits", "events", "apps", "shipped", "sweep"),
+        *("workers", "processors", "endpoints", "keys", "callbacks", "callback_leases"),
+        *("callback_due", "callback_dead", "callback_done", "callback_counts"),
+    )
 )
 PREFIXES = frozenset(
-    ["job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_", "leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_", "dead_", "worker_", "callback_"]
+    (
+        *("job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_"),
+        *("leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_"),
+        *("dead_", "worker_", "callback_"),
+    )
 )
 
 

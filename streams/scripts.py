@@ -125,6 +125,9 @@ class Scripts:
     def __getitem__(self, name: str) -> Script:
         return self._scripts[name]
 
+    def __iter__(self) -> Iterator[Script]:
+        return iter(self._scripts.values())
+
     async def run(self, name: str, *arguments: str | bytes | int | float) -> Any:
         """Run one script with its arguments in the order of its header.
 

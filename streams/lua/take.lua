@@ -2,13 +2,13 @@
 --
 -- uses  ledger append finish dispatch
 -- KEYS  gate    -       deleted first: a write that needs no memory opens the script at maxmemory
---       calls_  STRING  by worker:pool: the last call's number and the ids it was given
+--       calls_  STRING  by worker:pool: the last two calls' numbers and the ids they were given
 --       pools_  SET     by class
 -- SETS  crashes_max  int   deaths of a worker that make a job a dead letter
 --       take_payload_max_bytes    int  payloads in one answer
 --       payload_inline_max_bytes  int  larger payloads are fetched by the attempt
 -- ARGV  worker     str     consumer
---       sequence   int     the call's number; the last again repeats the answer, a lower one is stale
+--       sequence   int     the call's number; the last two again repeat their answers, others are stale
 --       token      str     base of the tokens of this call
 --       class      str     resource class
 --       pool       str     what the total limit counts
@@ -41,20 +41,30 @@ local function answer(job)
 end
 
 -- ------------------------------------------------------------ numbered calls
-local last, last_ids = string.match(redis.call('GET', call_key) or '0', '^(%d+) ?(.*)$')
-if tonumber(sequence) < tonumber(last) then return { 'stale', 0 } end
-if tonumber(sequence) == tonumber(last) then
-  local n = 0
-  for id in string.gmatch(last_ids, '%S+') do
-    n = n + 1
-    local job = read_job(id)
-    if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
+local calls = redis.call('GET', call_key) or ''
+for recorded, ids in string.gmatch(calls, '(%d+)([^\n]*)\n') do
+  if recorded == sequence then
+    local n = 0
+    for id in string.gmatch(ids, '%S+') do
+      n = n + 1
+      local job = read_job(id)
+      if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
+    end
+    return reply
   end
-  return reply
 end
+local newest = string.match(calls, '^(%d+)([^\n]*\n)')
+if newest and tonumber(sequence) < tonumber(newest) then return { 'stale', 0 } end
+
+-- The last two calls are kept, since a worker has at most two on their way.
+local function record_call()
+  redis.call('SET', call_key, sequence .. ' ' .. table.concat(granted, ' ') .. '\n'
+    .. (string.match(calls, '^[^\n]*\n') or ''), 'PX', CALL_TTL_MS)
+end
+
 if clock(class).paused then
   redis.call('HSET', clock_ .. class, 'seen', now)
-  redis.call('SET', call_key, sequence, 'PX', CALL_TTL_MS)
+  record_call()
   return { 'paused', -1 }
 end
 tick(class)
@@ -186,7 +196,7 @@ for _, source in ipairs(picked) do
 end
 
 -- ------------------------------------------------------------ write down, say when to look again
-redis.call('SET', call_key, sequence .. ' ' .. table.concat(granted, ' '), 'PX', CALL_TTL_MS)
+record_call()
 write_turns(class)
 close()
 

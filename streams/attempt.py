@@ -1,0 +1,77 @@
+"""One attempt as the code that runs it sees it: input, deadline, and a way to report."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from streams.model import Lease
+from streams.telemetry import AttemptLog, Telemetry
+
+Report = Callable[[Lease, float | None, str], None]
+
+
+class Attempt:
+    """A running attempt. `stop` ends it from outside; `why` then says for what reason."""
+
+    def __init__(self, lease: Lease, telemetry: Telemetry, report: Report) -> None:
+        self.lease = lease
+        self.payload = lease.payload or b""
+        self.why = ""
+        self.started = time.monotonic()
+        self._telemetry = telemetry
+        self._report = report
+        self._scope: asyncio.Timeout | None = None
+        self._left_s = lease.timeout_ms / 1000
+
+    @property
+    def timeout_s(self) -> float:
+        """The job's time for one attempt, in seconds."""
+        return self.lease.timeout_ms / 1000
+
+    @property
+    def deadline(self) -> float | None:
+        """When the time is up, on the event loop's clock; None while it is not running."""
+        return self._scope.when() if self._scope else None
+
+    @contextmanager
+    def scope(self) -> Iterator[asyncio.Timeout]:
+        """The time limit to run the attempt under: `async with scope`."""
+        self._scope = asyncio.timeout(self._left_s)
+        try:
+            yield self._scope
+        finally:
+            self._scope = None
+
+    def stop(self, why: str) -> None:
+        """End the attempt at its next await: cancelled, lost, stopping."""
+        self.why = self.why or why
+        if self._scope is not None and self._scope.when() is not None:
+            self._scope.reschedule(0)
+        elif self._scope is not None:
+            self._left_s = 0
+            self._scope.reschedule(0)
+
+    @contextmanager
+    def untimed(self) -> Iterator[None]:
+        """Time spent inside does not count: waiting for the GPU, loading a model."""
+        scope, loop = self._scope, asyncio.get_running_loop()
+        when = scope.when() if scope else None
+        if scope is None or when is None or self.why:
+            yield
+            return
+        self._left_s = when - loop.time()
+        scope.reschedule(None)
+        try:
+            yield
+        finally:
+            if not self.why and not scope.expired():
+                scope.reschedule(loop.time() + self._left_s)
+
+    def progress(self, fraction: float | None, note: str = "") -> None:
+        """Say how far the attempt is, 0 to 1, or None where that is not known."""
+        self._report(self.lease, fraction, note)
+
+    def log(self, level: str, message: str, **fields: object) -> None:
+        """Write one line to the worker's log, with the job's ids."""
+        self._telemetry.emit(AttemptLog(self.lease, level, message, fields))

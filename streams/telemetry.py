@@ -1,0 +1,82 @@
+"""What happened in a worker, said once; metrics, logs, screens and tests all listen."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from streams.model import Lease, Settled, Verdict
+
+
+class AttemptStarted(msgspec.Struct, frozen=True):
+    """A lease was given to a slot."""
+
+    lease: Lease
+
+
+class AttemptJudged(msgspec.Struct, frozen=True):
+    """An attempt ended; its verdict is on the way to Redis."""
+
+    lease: Lease
+    verdict: Verdict
+    took_s: float
+
+
+class AttemptSettled(msgspec.Struct, frozen=True):
+    """Redis answered a settlement: settled, already, or lost to another attempt."""
+
+    job_id: str
+    token: str
+    answer: Settled
+
+
+class LeaseGone(msgspec.Struct, frozen=True):
+    """A renew found that the lease of a running attempt belongs to somebody else."""
+
+    lease: Lease
+
+
+class AttemptLog(msgspec.Struct, frozen=True):
+    """A processor's own log line."""
+
+    lease: Lease
+    level: str
+    message: str
+    fields: dict[str, object]
+
+
+class LinkChanged(msgspec.Struct, frozen=True):
+    """The link to Redis was lost, or is back."""
+
+    up: bool
+    reason: str = ""
+
+
+class ChoreFailed(msgspec.Struct, frozen=True):
+    """A chore's tick raised; it will be tried again."""
+
+    chore: str
+    error: str
+
+
+Happening = (
+    AttemptStarted
+    | AttemptJudged
+    | AttemptSettled
+    | LeaseGone
+    | AttemptLog
+    | LinkChanged
+    | ChoreFailed
+)
+Listener = Callable[[Happening], None]
+
+
+class Telemetry:
+    """Hands every happening to every listener. A listener must be quick and must not raise."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Listener] = []
+
+    def emit(self, happening: Happening) -> None:
+        """Tell all listeners, in the order in which they came."""
+        for listener in self.listeners:
+            listener(happening)

@@ -1,0 +1,113 @@
+"""One connection to Redis on which calls overtake nothing: sent in order, answered in order.
+
+A worker's settles and takes must keep their order although two rounds are on their way at once;
+a pool of connections does not promise that. Every call sent here is a script that may be repeated.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from redis import exceptions as failures
+
+from streams.errors import Unavailable
+from streams.keyspace import Keyspace
+from streams.scripts import Client, Scripts, translated
+
+Call = tuple[str, Sequence[str | bytes | int | float]]
+BYTES_PER_S = 100_000  # the slowest link that a deadline allows for
+PATIENCE_S = 2.0
+
+
+class Wire:
+    """Scripts over one multiplexed connection. Not for blocking commands."""
+
+    def __init__(self, redis: Client, keyspace: Keyspace, scripts: Scripts) -> None:
+        self._pool = redis.connection_pool
+        self._route = keyspace.key("counts")
+        self._scripts = scripts
+        self._connection: Any = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._lock = asyncio.Lock()
+
+    async def call(self, calls: Sequence[Call]) -> list[Any]:
+        """Send calls in one write and wait for all answers.
+
+        Raises Unavailable when the link fails or is too slow; what was sent may then have been
+        done or not. An error of one script is returned in its place.
+        """
+        async with self._lock:
+            connection = self._connection or await self._connect()
+            packed = [
+                part
+                for name, arguments in calls
+                for part in connection.pack_command(
+                    "EVALSHA", self._scripts[name].sha, 1, self._route, *arguments
+                )
+            ]
+            loop = asyncio.get_running_loop()
+            answers = [loop.create_future() for _ in calls]
+            self._waiting.extend(answers)
+            patience = PATIENCE_S + sum(map(len, packed)) / BYTES_PER_S
+            with translated():
+                await connection.send_packed_command(packed, check_health=False)
+        try:
+            async with asyncio.timeout(patience):
+                replies = [await answer for answer in answers]
+        except TimeoutError as error:
+            await self.close(f"no answer within {patience:.1f} s")
+            raise Unavailable("Redis does not answer in time") from error
+        for reply in replies:
+            if isinstance(reply, failures.NoScriptError):
+                await self.close("the scripts are not loaded")
+                raise Unavailable("the script cache was flushed") from reply
+        return replies
+
+    async def _connect(self) -> Any:
+        with translated():
+            connection = self._pool.make_connection()
+            await connection.connect()
+            for script in self._scripts:
+                await connection.send_command("SCRIPT", "LOAD", script.text, check_health=False)
+                await connection.read_response()
+        self._connection = connection
+        self._reader = asyncio.get_running_loop().create_task(self._read(connection))
+        return connection
+
+    async def _read(self, connection: Any) -> None:
+        reason = "closed"
+        try:
+            while True:
+                try:
+                    reply = await connection.read_response(
+                        timeout=math.inf, disconnect_on_error=False
+                    )
+                except failures.ResponseError as error:
+                    reply = error
+                answer = self._waiting.popleft()
+                if not answer.done():
+                    answer.set_result(reply)
+        except (failures.RedisError, OSError) as error:
+            reason = str(error)
+        finally:
+            if self._connection is connection:
+                self._connection = None
+                self._fail(reason)
+            await connection.disconnect(nowait=True)
+
+    def _fail(self, reason: str) -> None:
+        while self._waiting:
+            answer = self._waiting.popleft()
+            if not answer.done():
+                answer.set_exception(Unavailable(f"the link to Redis failed: {reason}"))
+
+    async def close(self, reason: str = "closed") -> None:
+        """Drop the connection; calls under way raise Unavailable. The next call opens a new one."""
+        reader, self._reader, self._connection = self._reader, None, None
+        if reader is not None:
+            reader.cancel()
+            await asyncio.wait([reader])
+        self._fail(reason)

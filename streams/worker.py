@@ -1,0 +1,348 @@
+"""The worker's engine: take, attempt (announce, perform, judge, settle, report), renew, drain.
+
+Whatever calls `pull` and `execute` is an actor; the runtime in `processors` has Faust's, the tests
+have plain loops. Nothing here knows a processor: `run` is given.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+from mode import Service
+
+from streams.attempt import Attempt
+from streams.broker import Broker
+from streams.committer import ROUNDS, Committer
+from streams.errors import TimedOut, Trouble, Unavailable
+from streams.intake import Intake
+from streams.keyspace import pool_of
+from streams.model import (
+    Done,
+    HandedBack,
+    Lease,
+    Renewed,
+    ResourceClass,
+    Settlement,
+    Stopped,
+    Take,
+    Verdict,
+)
+from streams.policy import judge
+from streams.scripts import Client, pairs, text, translated
+from streams.telemetry import AttemptJudged, AttemptStarted, LeaseGone, Telemetry
+from streams.wire import Wire
+
+Run = Callable[[Attempt], Awaitable[bytes]]
+REPORT_EVERY_S = 0.25
+LAG_EVERY_S = 0.5
+FORCED_S = 5.0  # how long a stopped attempt may take to let go after the grace period
+
+
+class WorkerPlan(msgspec.Struct, frozen=True):
+    """What one worker offers. `id` ends in `-<nonce>` and is never used again."""
+
+    id: str
+    slots: Mapping[ResourceClass, int]  # the classes it serves
+    processors: Mapping[ResourceClass, Sequence[str]]
+    ollama_host: str = ""  # identity of the Ollama it is bound to
+    models: Sequence[str] = ()
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the worker works, as seen from inside. Durations are seconds."""
+
+    healthy: bool
+    link_up: bool
+    contact_age_s: float
+    loop_lag_s: float
+    running: int
+
+
+class Interrupted(Trouble):
+    """The attempt was stopped from outside; its message says why."""
+
+    code = "interrupted"
+
+
+class Worker(Service):
+    """Leases jobs for the actors, runs them, settles them. Stop with `drain`, then `stop`."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        plan: WorkerPlan,
+        run: Run,
+        *,
+        control: Client,
+        bell: Client,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        super().__init__()
+        self.broker = broker
+        self.plan = plan
+        self.telemetry = telemetry or Telemetry()
+        self.running: dict[str, Attempt] = {}
+        self.resident = ""  # class ollama: the model in memory, as Ollama said
+        self.models = list(plan.models)
+        self._run = run
+        self._bell = bell
+        self._wire = Wire(control, broker.keyspace, broker.scripts)
+        self.intakes = {
+            name: Intake(name, self._pool(name), slots) for name, slots in plan.slots.items()
+        }
+        self._committer = Committer(
+            broker, self._wire, list(self.intakes.values()), self.telemetry
+        )
+        for intake in self.intakes.values():
+            intake.wake = self._committer.wake
+        self._progress: dict[str, tuple[str, float | None, str]] = {}
+        self._draw = random.Random()
+        self._heard_at = time.monotonic()
+        self._lag_s = 0.0
+
+    def _pool(self, name: ResourceClass) -> str:
+        host = self.plan.ollama_host if name is ResourceClass.OLLAMA else ""
+        return pool_of(name, host)
+
+    # -------------------------------------------------------------- the core loop
+
+    async def pull(self, resource_class: ResourceClass) -> Lease:
+        """Wait, as an idle actor, for a lease. Raises intake.Closed once the worker stops."""
+        return await self.intakes[resource_class].pull()
+
+    async def execute(self, lease: Lease) -> Verdict | None:
+        """One attempt, start to finish. Never raises for what a processor does."""
+        attempt = self._announce(lease)
+        verdict: Verdict | None = HandedBack()
+        try:
+            ending = await self._perform(attempt)
+            verdict = self._judge(attempt, ending)
+            if isinstance(verdict, Done):
+                await self._stage(attempt, verdict.result)
+        finally:
+            self._settle(attempt, verdict)
+        return verdict
+
+    def _announce(self, lease: Lease) -> Attempt:
+        attempt = Attempt(lease, self.telemetry, self._note_progress)
+        self.running[lease.job_id] = attempt
+        if self.telemetry.listeners:
+            self.telemetry.emit(AttemptStarted(lease))
+        return attempt
+
+    async def _perform(self, attempt: Attempt) -> bytes | BaseException:
+        try:
+            if attempt.lease.payload is None:
+                attempt.payload = await self._fetch(attempt.lease)
+            with attempt.scope() as scope:
+                async with scope:
+                    return await self._run(attempt)
+        except TimeoutError as error:
+            if not scope.expired():
+                return error
+            if attempt.why:
+                return Interrupted(attempt.why)
+            return TimedOut(f"ran longer than {attempt.timeout_s:g} s")
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Trouble(f"the processor cancelled itself: {error}")
+        except Exception as error:
+            return error
+
+    def _judge(self, attempt: Attempt, ending: bytes | BaseException) -> Verdict | None:
+        if isinstance(ending, Interrupted):
+            match attempt.why:
+                case "lost":
+                    return None
+                case "stopping":
+                    return HandedBack()
+                case _:
+                    return Stopped(attempt.why)
+        retry_after_max_s = self.broker.settings.retry_after_max_s
+        return judge(attempt.lease, ending, retry_after_max_s, self._draw)
+
+    def _settle(self, attempt: Attempt, verdict: Verdict | None) -> None:
+        lease = attempt.lease
+        self.running.pop(lease.job_id, None)
+        self._progress.pop(lease.job_id, None)
+        self.intakes[lease.lane.resource_class].freed()
+        if verdict is not None:
+            self._committer.put(Settlement(lease.job_id, lease.token, verdict))
+            if self.telemetry.listeners:
+                took_s = time.monotonic() - attempt.started
+                self.telemetry.emit(AttemptJudged(lease, verdict, took_s))
+
+    async def _fetch(self, lease: Lease) -> bytes:
+        payload = await self.broker.payload(lease.job_id)
+        if payload is None:
+            raise Unavailable("the job's input is not in Redis")
+        return payload
+
+    async def _stage(self, attempt: Attempt, result: bytes) -> None:
+        """Bring a large result to Redis before its verdict, however long the link is down."""
+        if len(result) <= self.broker.settings.result_inline_max_bytes:
+            return
+        while attempt.why != "lost":
+            try:
+                return await self.broker.stage(attempt.lease.job_id, attempt.lease.token, result)
+            except Unavailable:
+                await asyncio.sleep(1.0)
+
+    # -------------------------------------------------------------- what goes on beside it
+
+    def _describe(self, intake: Intake, slots: int) -> Take:
+        ollama = intake.resource_class is ResourceClass.OLLAMA
+        return Take(
+            worker=self.plan.id,
+            sequence=intake.sequence,
+            resource_class=intake.resource_class,
+            pool=intake.pool,
+            slots=slots,
+            processors=self.plan.processors[intake.resource_class],
+            models=self.models if ollama else None,
+            resident=self.resident if ollama else "",
+            lease_ms=self.broker.settings.lease_ms,
+        )
+
+    async def on_first_start(self) -> None:
+        """Begin the background parts."""
+        for _ in range(ROUNDS):
+            self.add_future(self._committer.run(self._describe, self.plan.id))
+        self.add_future(self._listen())
+        self.add_future(self._renew_always())
+        self.add_future(self._report_always())
+        self.add_future(self._measure_lag())
+
+    async def _listen(self) -> None:
+        """Wait at the doorbells, on a connection of its own, for work and for cancel requests."""
+        keys = self.broker.keyspace
+        after = {keys.key("doorbell_", name): "$" for name in self.intakes}
+        by_key = {keys.key("doorbell_", name): intake for name, intake in self.intakes.items()}
+        block_ms = self.broker.settings.poll_ceiling_ms
+        while not self.should_stop:
+            try:
+                with translated():
+                    reply = await self._bell.xread(after, block=block_ms)
+            except Unavailable:
+                await asyncio.sleep(0.2)
+                continue
+            self._heard_at = time.monotonic()
+            for raw, rows in reply or ():
+                key = text(raw)
+                after[key] = text(rows[-1][0])
+                for _, fields in rows:
+                    self._answer_bell(by_key[key], fields)
+
+    def _answer_bell(self, intake: Intake, fields: Mapping[bytes, bytes]) -> None:
+        job_id = text(fields.get(b"cancel"))
+        if not job_id:
+            self._committer.ring(intake)
+        elif job_id in self.running:
+            self.running[job_id].stop("cancelled")
+
+    async def _renew_always(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(self.broker.settings.renew_ms / 1000)
+            try:
+                await self.renew()
+            except Unavailable:
+                continue  # what runs goes on; its lease may run out meanwhile
+
+    async def renew(self) -> None:
+        """Move the deadlines of running attempts; stop those that are lost or cancelled."""
+        young = time.monotonic() - self.broker.settings.renew_ms / 2000
+        held = [a.lease for a in self.running.values() if a.started < young]
+        for start in range(0, len(held), 500):
+            chunk = held[start : start + 500]
+            flat = [part for lease in chunk for part in (lease.job_id, lease.token)]
+            lease_ms = self.broker.settings.lease_ms
+            [answer] = await self._wire.call([("renew", [self.plan.id, lease_ms, *flat])])
+            if isinstance(answer, Exception):
+                raise answer
+            told = Renewed(
+                lost=frozenset(text(job) for job, what in pairs(answer) if what == b"lost"),
+                cancel=frozenset(text(job) for job, what in pairs(answer) if what == b"cancel"),
+            )
+            self._heed(chunk, told)
+
+    def _heed(self, leases: Sequence[Lease], told: Renewed) -> None:
+        for lease in leases:
+            attempt = self.running.get(lease.job_id)
+            if attempt is None or attempt.lease.token != lease.token:
+                continue
+            if lease.job_id in told.lost:
+                self.telemetry.emit(LeaseGone(lease))
+                attempt.stop("lost")
+            elif lease.job_id in told.cancel:
+                attempt.stop("cancelled")
+
+    def _note_progress(self, lease: Lease, fraction: float | None, note: str) -> None:
+        self._progress[lease.job_id] = (lease.token, fraction, note)
+
+    async def _report_always(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(REPORT_EVERY_S)
+            said, self._progress = self._progress, {}
+            if said:
+                try:
+                    await self.broker.report([(job, *row) for job, row in said.items()])
+                except Unavailable:
+                    continue  # progress is worth no retry: the next one says more
+
+    async def _measure_lag(self) -> None:
+        while not self.should_stop:
+            before = time.monotonic()
+            await asyncio.sleep(LAG_EVERY_S)
+            self._lag_s = max(0.0, time.monotonic() - before - LAG_EVERY_S)
+
+    def health(self) -> Health:
+        """Alive means: Redis answered a take or a wait within `stall_ms`, and the loop turns."""
+        stall_s = self.broker.settings.stall_ms / 1000
+        contact = max(self._heard_at, self._committer.taken_at)
+        age_s = time.monotonic() - contact
+        return Health(
+            healthy=age_s < stall_s and self._lag_s < stall_s,
+            link_up=self._committer.up and age_s < stall_s,
+            contact_age_s=age_s,
+            loop_lag_s=self._lag_s,
+            running=len(self.running),
+        )
+
+    # -------------------------------------------------------------- stopping
+
+    async def drain(self, grace_s: float | None = None) -> None:
+        """Take nothing more; let attempts end within the grace period, hand back the rest.
+
+        Returns when every verdict has reached Redis, or after the grace period and a little more.
+        """
+        if grace_s is None:
+            grace_s = self.broker.settings.grace_ms / 1000
+        for intake in self.intakes.values():
+            intake.shut()
+        await self._wait_idle(grace_s)
+        for attempt in list(self.running.values()):
+            attempt.stop("stopping")
+        await self._wait_idle(FORCED_S)
+        try:
+            async with asyncio.timeout(FORCED_S):
+                await self._committer.drained()
+        except TimeoutError:
+            self.log.warning("verdicts are not settled: Redis does not answer")
+
+    async def _wait_idle(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        while self.running and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def on_stop(self) -> None:
+        """Close the connection; leave no consumer behind that Redis still lists."""
+        try:
+            for name, intake in self.intakes.items():
+                await self.broker.drop_consumer(self.plan.id, name, intake.pool)
+        except Unavailable:
+            pass  # the janitor of another worker will do it
+        await self._wire.close()

@@ -1,0 +1,58 @@
+"""A worker without Faust: plain loops as actors around the same engine."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from streams.broker import Broker
+from streams.intake import Closed
+from streams.model import ResourceClass
+from streams.telemetry import Telemetry
+from streams.worker import Run, Worker, WorkerPlan
+from tests.support.build import PROCESSORS
+
+
+def client(url: str, **fields: Any) -> Redis:
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0), **fields)
+
+
+async def act(worker: Worker, resource_class: ResourceClass) -> None:
+    try:
+        while True:
+            await worker.execute(await worker.pull(resource_class))
+    except Closed:
+        return
+
+
+@asynccontextmanager
+async def plain_worker(
+    broker: Broker,
+    url: str,
+    run: Run,
+    *,
+    name: str = "w",
+    slots: dict[ResourceClass, int] | None = None,
+    telemetry: Telemetry | None = None,
+    grace_s: float = 5.0,
+) -> AsyncIterator[Worker]:
+    slots = slots or {ResourceClass.IO: 10}
+    plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, PROCESSORS))
+    control, bell = client(url), client(url)
+    worker = Worker(broker, plan, run, control=control, bell=bell, telemetry=telemetry)
+    await worker.start()
+    async with asyncio.TaskGroup() as actors:
+        for resource_class, count in slots.items():
+            for _ in range(count):
+                actors.create_task(act(worker, resource_class))
+        try:
+            yield worker
+        finally:
+            await worker.drain(grace_s)
+    await worker.stop()
+    await control.aclose()
+    await bell.aclose()
