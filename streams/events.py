@@ -6,11 +6,10 @@ from streams.keyspace import Keyspace
 from streams.model import Lane, State
 from streams.scripts import Client, text, translated
 
-KNOWN = ("kind", "job", "lane", "state", "attempt")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One change. Kinds: submitted, active, progress, retrying, handed_back, cancelling, ended."""
+    """One change; its id is the entry's with the number of its line. Kinds: submitted, active, progress, retrying, handed_back, cancelling, ended."""
 
     id: str
     kind: str
@@ -47,17 +46,29 @@ class EventReader:
         return text(rows[0][0]) if rows else "0-0"
 
     async def read(self, after: str, block_ms: int = 0, count: int = 1_000) -> list[Event]:
-        """Events after `after`, waiting at most `block_ms` for the first one (0: not at all)."""
+        """Events of the entries after the one of `after`, at most `count` entries.
+
+        Waits at most `block_ms` for the first one (0: not at all).
+        """
+        entry = "-".join(after.split("-")[:2])
         with translated():
-            reply = await self._redis.xread({self._key: after}, count=count, block=block_ms or None)
+            reply = await self._redis.xread({self._key: entry}, count=count, block=block_ms or None)
         rows = reply[0][1] if reply else []
-        return [parse_event(text(event_id), fields) for event_id, fields in rows]
+        return [event for entry in rows for event in parse_entry(text(entry[0]), entry[1][b"e"])]
 
 
-def parse_event(event_id: str, row: dict[bytes, bytes]) -> Event:
-    """An event from its stream entry."""
-    fields = {text(name): text(value) for name, value in row.items()}
-    kind, job_id, lane, state, attempt = (fields.pop(name) for name in KNOWN)
+def parse_entry(entry_id: str, lines: bytes) -> list[Event]:
+    """The events of one stream entry: all that one call of a script said, a line each."""
+    return [
+        parse_event(f"{entry_id}-{number}", line)
+        for number, line in enumerate(text(lines).splitlines())
+    ]
+
+
+def parse_event(event_id: str, line: str) -> Event:
+    """One event from its line: kind, job, lane, state, attempt, then `name=value` fields."""
+    kind, job_id, lane, state, attempt, *fields = line.split("\t")
+    named = (field.partition("=") for field in fields if field)
     return Event(
         id=event_id,
         kind=kind,
@@ -66,5 +77,5 @@ def parse_event(event_id: str, row: dict[bytes, bytes]) -> Event:
         state=State(state),
         attempt=int(attempt),
         at_ms=int(event_id.split("-")[0]),
-        fields=fields,
+        fields={name: value for name, _, value in named},
     )

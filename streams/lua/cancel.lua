@@ -15,6 +15,7 @@ if job.state == 'active' then
     event('cancelling', id, job.lane, 'active', job.attempt)
     redis.call('XADD', doorbell_ .. job.class, 'MAXLEN', 16, '*', 'cancel', id)
   end
+  close()
   return 'requested'
 end
 if job.state ~= 'waiting' and job.state ~= 'delayed' and job.state ~= 'blocked' then return 'ended' end

@@ -24,7 +24,7 @@ local function replay(id)
   redis.call('DEL', result_ .. id)
   redis.call('ZREM', (state == 'dead' and dead_ or ended_) .. app, id)
   move(class, app, state, 'waiting')
-  event('submitted', id, lane, 'waiting', 0, 'replayed', state)
+  event('submitted', id, lane, 'waiting', 0, 'replayed=' .. state)
   return 'replayed'
 end
 

@@ -10,8 +10,9 @@ for i = rest, #ARGV, 4 do
   local row = redis.call('HMGET', job_ .. id, 'token', 'state', 'lane', 'attempt')
   if row[1] == token and row[2] == 'active' then
     redis.call('HSET', job_ .. id, 'progress', fraction, 'note', note)
-    event('progress', id, row[3], 'active', row[4], 'fraction', fraction, 'note', note)
+    event('progress', id, row[3], 'active', row[4], 'fraction=' .. fraction .. '\tnote=' .. note)
     accepted = accepted + 1
   end
 end
+close()
 return accepted

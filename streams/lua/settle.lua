@@ -23,7 +23,7 @@ local function delay(job, ms, code, message, counts_as_failure)
   redis.call('HSET', job_ .. job.id, 'state', 'delayed', 'due', due, 'code', code, 'error', message,
     'failures', (job.failures or 0) + (counts_as_failure and 1 or 0))
   move(job.class, job.app, 'active', 'delayed')
-  event('retrying', job.id, job.lane, 'delayed', job.attempt, 'code', code)
+  event('retrying', job.id, job.lane, 'delayed', job.attempt, 'code=' .. code)
   local head = redis.call('ZRANGE', due_ .. job.class, 0, 0)[1]
   if head == job.id then ring(job.class) end
 end

@@ -25,7 +25,7 @@ for i = jobs, #ARGV, FRESH do
     local delay, run_at, expires = tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
     local due = run_at > 0 and run_at or (delay > 0 and now + delay or 0)
     local class, app = lane_parts(lane)
-    local fields = { 'lane', lane, 'at', now, 'limits', limits, 'size', #payload }
+    local fields = { 'lane', lane, 'at', now_text, 'limits', limits, 'size', #payload }
     local function set(name, value)
       if value and value ~= '' then
         fields[#fields + 1], fields[#fields + 2] = name, value

@@ -47,7 +47,7 @@ for recorded, ids in string.gmatch(calls, '(%d+)([^\n]*)\n') do
     local n = 0
     for id in string.gmatch(ids, '%S+') do
       n = n + 1
-      local job = read_job(id)
+      local job = read_job(id, RUN)
       if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
     end
     return reply
@@ -152,8 +152,10 @@ local function reclaim(job, from)
   return true
 end
 
+local deadline = string.format('%d', now + lease_ms)
+
 local function lease(id, lane, entry, from)
-  local job = read_job(id)
+  local job = read_job(id, from and EVERY or RUN)
   if job and job.entry == entry and job.state == 'active' and not from then
     -- The group was made anew and delivered what is leased already: the lease stands.
     redis.call('ZADD', leases_ .. job.pool, 'NX', now, lane .. '|' .. entry)
@@ -165,7 +167,7 @@ local function lease(id, lane, entry, from)
     if from then redis.call('ZREM', leases_ .. from, lane .. '|' .. entry) end
     return
   end
-  local fields = { 'state', 'active', 'pool', pool, 'worker', worker, 'start', now }
+  local fields = { 'state', 'active', 'pool', pool, 'worker', worker, 'start', now_text }
   if from then
     if not reclaim(job, from) then return end
     if job.died then
@@ -176,8 +178,8 @@ local function lease(id, lane, entry, from)
     if job.expires then redis.call('ZREM', expiring, id) end
   end
   granted[#granted + 1] = id
-  job.attempt, job.token = (job.attempt or 0) + 1, token .. '.' .. #granted
-  redis.call('ZADD', leases_ .. pool, now + lease_ms, lane .. '|' .. entry)
+  job.attempt, job.token = job.attempt and job.attempt + 1 or 1, token .. '.' .. #granted
+  push(leased, pool, deadline, lane .. '|' .. entry)
   redis.call('HSET', job_ .. id, 'attempt', job.attempt, 'token', job.token, unpack(fields))
   event('active', id, lane, 'active', job.attempt)
   answer(job)

@@ -18,16 +18,27 @@
 --       callback_inline_max_bytes  int  larger results are sent as a link
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
-local function read_job(id)
-  local row = redis.call('HGETALL', job_ .. id)
-  if #row == 0 then return nil end
+local RUN = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'expires', 'limits',
+  'at', 'size', 'tags', 'trace' }
+local EVERY = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel', 'crashes',
+  'prev', 'expires', 'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace' }
+local SETTLE = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel',
+  'crashes', 'prev', 'expires', 'callback', 'ends' }
+
+-- The fields of a job's record that are needed to run it or to end it; nil when there is none.
+local function read_job(id, fields)
+  fields = fields or SETTLE
+  local row = redis.call('HMGET', job_ .. id, unpack(fields))
+  if not row[1] then return nil end
   local job = { id = id }
-  for i = 1, #row, 2 do job[row[i]] = row[i + 1] end
+  for i, value in ipairs(row) do
+    if value then job[fields[i]] = value end
+  end
   job.class, job.app = lane_parts(job.lane)
   return job
 end
 
-local freed, released, ended, dead = {}, {}, {}, {}
+local leased, freed, released, ended, dead = {}, {}, {}, {}, {}
 
 local function push(lists, key, first, second)
   local list = lists[key]
@@ -46,6 +57,7 @@ local function let_go(job)
 end
 
 at_close[#at_close + 1] = function()
+  for pool, list in pairs(leased) do redis.call('ZADD', leases_ .. pool, unpack(list)) end
   for app, list in pairs(ended) do redis.call('ZADD', ended_ .. app, unpack(list)) end
   for app, list in pairs(dead) do redis.call('ZADD', dead_ .. app, unpack(list)) end
   for pool, list in pairs(freed) do redis.call('ZREM', leases_ .. pool, unpack(list)) end
@@ -79,12 +91,13 @@ local function record_callback(job, state, code, message, result)
   local id = 'msg_' .. string.sub(redis.sha1hex(job.id .. ':' .. job.ends), 1, 26)
   local _, _, _, processor = lane_parts(job.lane)
   local size = result and #result or 0
+  local more = redis.call('HMGET', job_ .. job.id, 'at', 'start', 'tags', 'trace')
   redis.call('HSET', callback_ .. id, 'job', job.id, 'app', job.app, 'processor', processor,
-    'state', state, 'attempt', job.attempt or 0, 'at', job.at, 'start', job.start or 0, 'end', now,
+    'state', state, 'attempt', job.attempt or 0, 'at', more[1], 'start', more[2] or 0, 'end', now_text,
     'code', code or '', 'error', message or '', 'size', size,
     'result', size <= callback_inline_max_bytes and result or '',
-    'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', job.tags or '',
-    'trace', job.trace or '', 'status', 'waiting', 'tries', 0)
+    'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', more[3] or '',
+    'trace', more[4] or '', 'status', 'waiting', 'tries', 0)
   redis.call('XADD', callbacks, '*', 'c', id)
   redis.call('HINCRBY', callback_counts, 'recorded', 1)
   redis.call('HINCRBY', callback_counts, 'waiting', 1)
@@ -94,7 +107,7 @@ end
 -- result's token instead. The caller has made sure that the job has not ended.
 local function finish(job, state, code, message, result, staged)
   local keep = state == 'dead' and dead_retention_ms or retention_ms
-  job.ends = (job.ends or 0) + 1
+  job.ends = job.ends and job.ends + 1 or 1
   remove(job)
   if staged then
     redis.call('RENAME', staged_ .. job.id .. ':' .. staged, result_ .. job.id)
@@ -103,7 +116,7 @@ local function finish(job, state, code, message, result, staged)
   end
   if job.callback then record_callback(job, state, code, message, result) end
   if result and not staged then redis.call('SET', result_ .. job.id, result, 'PX', keep) end
-  local fields = { 'state', state, 'end', now, 'ends', job.ends }
+  local fields = { 'state', state, 'end', now_text, 'ends', job.ends }
   if code and code ~= '' then
     fields[7], fields[8], fields[9], fields[10] = 'code', code, 'error', message or ''
   end
@@ -111,9 +124,9 @@ local function finish(job, state, code, message, result, staged)
   redis.call('PEXPIRE', job_ .. job.id, keep)
   redis.call('PEXPIRE', payload_ .. job.id, keep)
   if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
-  push(state == 'dead' and dead or ended, job.app, now, job.id)
+  push(state == 'dead' and dead or ended, job.app, now_text, job.id)
   move(job.class, job.app, job.state, state)
-  event('ended', job.id, job.lane, state, job.attempt or 0, 'code', code or '')
+  event('ended', job.id, job.lane, state, job.attempt or 0, code and 'code=' .. code)
   job.state = state
 end
 
