@@ -79,7 +79,8 @@ class Committer:
                     self._idle.set()
 
     def _next(self, describe: Describe) -> Round | None:
-        settlements, size = [], 0
+        settlements: list[Settlement] = []
+        size = 0
         while self._pending and len(settlements) < SETTLEMENTS_MAX:
             size += _bytes(self._pending[0])
             if settlements and size > self._broker.settings.settle_max_bytes:
@@ -87,10 +88,8 @@ class Committer:
             settlements.append(self._pending.popleft())
         takes = []
         for intake in self._intakes:
-            wanted = intake.wanted() if self.up else 0
+            wanted = intake.ask() if self.up else 0
             if wanted:
-                intake.asked += wanted
-                intake.dirty = False
                 intake.sequence += 1
                 takes.append((intake, describe(intake, wanted)))
         return Round(settlements, takes) if settlements or takes else None
@@ -147,7 +146,8 @@ class Committer:
 
     def _plan_look(self, intake: Intake, call: Take, taken: Taken) -> None:
         """Look again at once after a full answer, else when Redis said or when the bell rings."""
-        if len(taken.leases) == call.slots or taken.stale:
+        intake.hot = len(taken.leases) == call.slots
+        if intake.hot or taken.stale:
             self.ring(intake)
             return
         if intake.look_again is not None:

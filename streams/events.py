@@ -7,9 +7,11 @@ from streams.model import Lane, State
 from streams.scripts import Client, text, translated
 
 
-
 class Event(msgspec.Struct, frozen=True):
-    """One change; its id is the entry's with the number of its line. Kinds: submitted, active, progress, retrying, handed_back, cancelling, ended."""
+    """One change; its id is the entry's with the number of its line.
+
+    Kinds: submitted, active, progress, retrying, handed_back, cancelling, ended.
+    """
 
     id: str
     kind: str

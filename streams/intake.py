@@ -1,4 +1,4 @@
-"""How leases reach idle actors: an idle actor is a free slot, and nothing is fetched beyond that."""
+"""How leases reach idle actors: an idle actor is a free slot; nothing is fetched beyond it."""
 
 import asyncio
 from collections import deque
@@ -28,6 +28,7 @@ class Intake:
         self.asked = 0  # slots that a take on its way may fill
         self.sequence = 0
         self.dirty = True  # there may be work that no take has looked for
+        self.hot = False  # the last take was answered in full: ask twice at once
         self.open = True
         self.look_again: asyncio.TimerHandle | None = None
         self.wake = wake
@@ -38,11 +39,15 @@ class Intake:
         """Slots that a take may fill now."""
         return max(0, min(len(self._idle), self.slots - self.running) - self.asked)
 
-    def wanted(self) -> int:
-        """How many leases to ask for now: half of the slots at most, so that two takes overlap."""
-        if not (self.open and self.dirty):
+    def ask(self) -> int:
+        """Reserve slots for one take: half of them at most, so that two takes overlap."""
+        free = self.free
+        if not (self.open and self.dirty and free):
             return 0
-        return min(self.free, (self.slots + 1) // 2)
+        wanted = min(free, (self.slots + 1) // 2)
+        self.asked += wanted
+        self.dirty = self.hot and wanted < free
+        return wanted
 
     async def pull(self) -> Lease:
         """Wait, as an idle actor, for a lease. Raises Closed once the worker stops."""

@@ -92,9 +92,7 @@ class Worker(Service):
         self.intakes = {
             name: Intake(name, self._pool(name), slots) for name, slots in plan.slots.items()
         }
-        self._committer = Committer(
-            broker, self._wire, list(self.intakes.values()), self.telemetry
-        )
+        self._committer = Committer(broker, self._wire, list(self.intakes.values()), self.telemetry)
         for intake in self.intakes.values():
             intake.wake = self._committer.wake
         self._progress: dict[str, tuple[str, float | None, str]] = {}
@@ -186,11 +184,14 @@ class Worker(Service):
         """Bring a large result to Redis before its verdict, however long the link is down."""
         if len(result) <= self.broker.settings.result_inline_max_bytes:
             return
+        lease = attempt.lease
         while attempt.why != "lost":
             try:
-                return await self.broker.stage(attempt.lease.job_id, attempt.lease.token, result)
+                await self.broker.stage(lease.job_id, lease.token, result)
             except Unavailable:
                 await asyncio.sleep(1.0)
+            else:
+                return
 
     # -------------------------------------------------------------- what goes on beside it
 
