@@ -5,11 +5,12 @@ and the callback is posted again with the same webhook-id and the same bytes.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -127,9 +128,10 @@ class Courier(Service):
                     if leases is None:  # the same number again brings the same grants
                         continue
                     sequence += 1
-                    for lease in leases:
-                        self._active[lease.id] = lease
-                        deliveries.create_task(self._handle(lease))
+                    # Put back before the next take, so that its answer knows of them.
+                    async with asyncio.TaskGroup() as put_backs:
+                        for lease in leases:
+                            self._start(lease, deliveries, put_backs)
         finally:
             self._drained.set()
 
@@ -171,15 +173,30 @@ class Courier(Service):
         for callback_id in lost:
             log.warning("callback lease lost", extra={"callback_id": callback_id})
 
-    async def _handle(self, lease: CallbackLease) -> None:
-        """One callback in hand, start to finish. Never raises."""
+    def _start(
+        self, lease: CallbackLease, deliveries: asyncio.TaskGroup, put_backs: asyncio.TaskGroup
+    ) -> None:
+        self._active[lease.id] = lease
+        gate = self._gate(lease.record.endpoint)
+        come_back_s = gate.enter(time.monotonic())
+        if come_back_s:
+            put_backs.create_task(self._put_back(lease, come_back_s))
+        else:
+            deliveries.create_task(self._deliver(lease, gate))
+
+    async def _deliver(self, lease: CallbackLease, gate: Gate) -> None:
+        with self._in_hand(lease):
+            await self._settle(lease, await self._attempt(lease, gate))
+
+    async def _put_back(self, lease: CallbackLease, come_back_s: float) -> None:
+        delay_ms = max(1, round(come_back_s * 1_000))
+        with self._in_hand(lease):
+            await self._settle(lease, RetryDelivery(delay_ms, NO_SLOT, counts=False))
+
+    @contextlib.contextmanager
+    def _in_hand(self, lease: CallbackLease) -> Iterator[None]:
         try:
-            gate = self._gate(lease.record.endpoint)
-            come_back_s = gate.enter(time.monotonic())
-            if come_back_s:
-                await self._settle(lease, put_back(come_back_s))
-            else:
-                await self._settle(lease, await self._attempt(lease, gate))
+            yield
         except Exception:  # one callback must not end the courier; its lease runs out
             log.exception("a callback was dropped", extra={"callback_id": lease.id})
         finally:
@@ -289,11 +306,6 @@ def why_not(record: CallbackRecord, endpoint: Endpoint | None) -> str:
     except Refused as error:
         return str(error)
     return ""
-
-
-def put_back(come_back_s: float) -> RetryDelivery:
-    """Try later without using up an attempt."""
-    return RetryDelivery(max(1, round(come_back_s * 1_000)), NO_SLOT, counts=False)
 
 
 def health(ending: Ending) -> bool | None:

@@ -113,7 +113,8 @@ class Gate:
     at once, nor late. Times are monotonic seconds.
     """
 
-    SPACING_FIRST_S = 0.05
+    SPACING_FIRST_S = 0.005
+    CROWDING = 3.0  # so many are told to come for each slot, lest one stays empty
     TURN_MAX_S = 60.0
     WEIGHT = 0.2  # of the newest delivery in the average time
 
@@ -141,7 +142,7 @@ class Gate:
         if not self.is_open(now) and self._active < slots:
             self._active += 1
             return 0.0
-        spacing = max(self._average_s / self._settings.endpoint_concurrency, 0.001)
+        spacing = max(self._average_s / self._settings.endpoint_concurrency / self.CROWDING, 0.001)
         earliest = max(now, self._open_until)
         self._turn = min(max(self._turn, earliest) + spacing, earliest + self.TURN_MAX_S)
         return self._turn - now

@@ -124,7 +124,7 @@ def test_a_long_backlog_comes_back_as_fast_as_the_endpoint_answers() -> None:
     for _ in range(4):
         gate.enter(0.0)
     turns = [gate.enter(0.0) for _ in range(10)]
-    assert turns[9] - turns[8] == pytest.approx(2.0 / 4, rel=0.01)
+    assert turns[9] - turns[8] == pytest.approx(2.0 / 4 / Gate.CROWDING, rel=0.01)
     assert max(gate.enter(0.0) for _ in range(1_000)) <= Gate.TURN_MAX_S
 
 

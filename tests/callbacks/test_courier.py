@@ -1,0 +1,266 @@
+"""The courier over a real store and receivers on loopback."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from standardwebhooks.webhooks import Webhook
+
+from gateway.rendering import render
+from gateway.signing import new_secret
+from streams.callbacks import CallbackState
+from streams.directory import Endpoint
+from tests.callbacks.office import Office
+from tests.support.waiting import until
+from tests.web.local_server import Answer, Received, local_server, response
+
+OK = response(200, b"thanks")
+ROOT = Path(__file__).parents[2]
+
+
+def verified(endpoint: Endpoint, request: Received, secret: int = 0) -> dict[str, object]:
+    """The body as a receiver reads it, after `standardwebhooks` has verified it."""
+    body: dict[str, object] = Webhook(endpoint.secrets[secret]).verify(
+        request.body, request.headers
+    )
+    return body
+
+
+def in_turn(*answers: bytes) -> Answer:
+    """Answers one after another, the last one for ever."""
+    left = list(answers)
+
+    async def answer(request: Received, writer: asyncio.StreamWriter) -> None:
+        writer.write(left.pop(0) if len(left) > 1 else left[0])
+        await writer.drain()
+
+    return answer
+
+
+async def test_a_callback_arrives_once_signed_and_says_what_happened(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(OK) as server:
+        endpoint = await office.endpoint(server.origin + "/hooks")
+        async with office.courier(server):
+            job_id = await office.end_job(server.origin + "/hooks/1")
+            view = await office.the_callback(CallbackState.DELIVERED)
+    (request,) = server.received
+    body = verified(endpoint, request)
+    assert request.target == "/hooks/1"
+    assert request.headers["webhook-id"] == view.record.id
+    assert request.body == render(view.record)
+    assert body["type"] == "job.succeeded"
+    assert isinstance(body["data"], dict)
+    assert (body["data"]["job_id"], body["data"]["result"]) == (job_id, {"n": 1})
+    assert [attempt.status for attempt in view.attempts] == [200]
+    counts = await office.store.counts()
+    assert (counts["recorded"], counts["waiting"], counts["delivered"]) == (1, 0, 1)
+
+
+async def test_while_a_secret_is_rotated_either_one_verifies(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(OK) as server:
+        endpoint = await office.endpoint(server.origin, secrets=(new_secret(), new_secret()))
+        async with office.courier(server):
+            await office.end_job(server.origin)
+            await office.the_callback(CallbackState.DELIVERED)
+    (request,) = server.received
+    assert verified(endpoint, request, 0) == verified(endpoint, request, 1)
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 404, 429, 500, 503])
+async def test_a_failure_is_tried_again_with_the_same_id_and_bytes(
+    redis: Redis, status: int
+) -> None:
+    office = Office(redis)
+    failure = response(status, b"not now", Location="http://127.0.0.1:1/")
+    async with local_server(in_turn(failure, OK)) as server:
+        endpoint = await office.endpoint(server.origin)
+        async with office.courier(server):
+            await office.end_job(server.origin)
+            view = await office.the_callback(CallbackState.DELIVERED)
+    assert [attempt.status for attempt in view.attempts] == [status, 200]
+    assert view.attempts[0].reason == f"the receiver answered {status}: not now"
+    first, second = server.received
+    assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
+    assert verified(endpoint, first) == verified(endpoint, second)
+
+
+async def test_the_last_failure_makes_a_dead_letter_and_a_replay_delivers_it(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(response(500)) as server:
+        await office.endpoint(server.origin)
+        async with office.courier(server):
+            await office.end_job(server.origin)
+            view = await office.the_callback(CallbackState.DEAD)
+            assert view.reason == "3 attempts failed, the last: the receiver answered 500"
+            assert len(view.attempts) == 3
+            server.answer = OK
+            assert await office.store.replay([view.record.id]) == 1
+            await office.the_callback(CallbackState.DELIVERED)
+    assert len({(r.headers["webhook-id"], r.body) for r in server.received}) == 1
+
+
+async def test_410_disables_the_endpoint_and_what_follows_is_not_sent(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(response(410)) as server:
+        endpoint = await office.endpoint(server.origin)
+        async with office.courier(server):
+            await office.end_job(server.origin)
+            view = await office.the_callback(CallbackState.DEAD)
+            assert view.reason == "the receiver answered 410 Gone"
+            current = await office.directory.endpoint(endpoint.id)
+            assert current == msgspec.structs.replace(endpoint, disabled="answered 410 Gone")
+            await office.end_job(server.origin)
+            await until(lambda: both_dead(office), what="the second dead letter")
+        assert len(server.received) == 1
+    reasons = {one.reason for one in await office.callbacks(CallbackState.DEAD)}
+    assert "endpoint ep_1 is disabled: answered 410 Gone" in reasons
+
+
+async def both_dead(office: Office) -> bool:
+    return len(await office.callbacks(CallbackState.DEAD)) == 2
+
+
+async def test_what_cannot_be_delivered_is_dead_with_a_reason(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(OK) as server:
+        await office.endpoint("http://10.0.0.1", id="inside")
+        await office.endpoint(server.origin + "/hooks", id="moved")
+        await office.endpoint(server.origin, id="unsigned", secrets=("whsec_short",))
+        async with office.courier(server):
+            await office.end_job(server.origin, endpoint="deleted")
+            await office.end_job("http://10.0.0.1/", endpoint="inside")
+            await office.end_job(server.origin + "/other", endpoint="moved")
+            await office.end_job(server.origin, endpoint="unsigned")
+            await until(lambda: all_four_dead(office), what="four dead letters")
+        assert server.received == []
+    reasons = {
+        view.record.endpoint: view.reason for view in await office.callbacks(CallbackState.DEAD)
+    }
+    assert reasons["deleted"] == "endpoint deleted was deleted"
+    assert reasons["inside"] == "10.0.0.1 is private, which no setting allows"
+    assert reasons["moved"].endswith("/other no longer lies under endpoint moved")
+    assert reasons["unsigned"].startswith("the callback cannot be signed")
+
+
+async def all_four_dead(office: Office) -> bool:
+    return len(await office.callbacks(CallbackState.DEAD)) == 4
+
+
+async def test_a_dead_endpoint_delays_no_other(redis: Redis) -> None:
+    office = Office(redis)
+
+    async def hang(request: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with local_server(OK) as healthy, local_server(hang) as dead:
+        await office.endpoint(healthy.origin, id="healthy")
+        await office.endpoint(dead.origin, id="dead")
+        for _ in range(25):
+            await office.end_job(dead.origin, endpoint="dead")
+        for _ in range(50):
+            await office.end_job(healthy.origin, endpoint="healthy")
+        async with office.courier(healthy, dead, concurrency=16, total_timeout_s=5.0, grace_s=0.1):
+            await until(lambda: len(healthy.received) == 50, what="the healthy ones", limit_s=4)
+            assert dead.open_max == 4
+
+
+async def test_an_open_breaker_uses_no_attempts(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(response(500)) as server:
+        await office.endpoint(server.origin)
+        for _ in range(6):
+            await office.end_job(server.origin)
+        changes = {"breaker_failures": 3, "breaker_first_s": 60.0, "endpoint_concurrency": 1}
+        async with office.courier(server, **changes) as courier:
+            await until(lambda: courier.open_breakers() == ["ep_1"], what="an open breaker")
+            await until(lambda: courier.active == 0, what="everything put back")
+            views = await office.callbacks()
+    assert len(server.received) == 3
+    assert sum(view.tries for view in views) == 3
+    assert {view.state for view in views} == {CallbackState.WAITING}
+
+
+async def test_a_delivery_longer_than_its_lease_keeps_it(redis: Redis) -> None:
+    office = Office(redis)
+
+    async def slow(request: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1.0)
+        writer.write(OK)
+
+    async with local_server(slow) as server:
+        await office.endpoint(server.origin)
+        changes = {"lease_ms": 300, "renew_s": 0.1, "total_timeout_s": 5.0}
+        async with office.courier(server, **changes), office.courier(server, **changes):
+            await office.end_job(server.origin)
+            await office.the_callback(CallbackState.DELIVERED)
+    assert len(server.received) == 1
+
+
+async def test_a_stop_lets_deliveries_end(redis: Redis) -> None:
+    office = Office(redis)
+
+    async def slow(request: Received, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        writer.write(OK)
+
+    async with local_server(slow) as server:
+        await office.endpoint(server.origin)
+        async with office.courier(server):
+            await office.end_job(server.origin)
+            await until(lambda: server.open == 1, what="a delivery under way")
+    (view,) = await office.callbacks()
+    assert view.state is CallbackState.DELIVERED
+
+
+COURIER_PROCESS = """
+import asyncio, sys
+from redis.asyncio import Redis
+from tests.callbacks.office import Office
+from tests.web.local_server import LocalServer
+
+async def main():
+    async with Redis.from_url(sys.argv[1]) as redis:
+        async with Office(redis).courier(LocalServer(int(sys.argv[2])), lease_ms=500):
+            await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_courier_killed_before_its_settle_repeats_id_and_bytes(
+    redis: Redis, redis_url: str
+) -> None:
+    office = Office(redis)
+    victim: asyncio.subprocess.Process | None = None
+
+    async def kill_first(request: Received, writer: asyncio.StreamWriter) -> None:
+        if victim is not None and victim.returncode is None:
+            os.kill(victim.pid, signal.SIGKILL)
+            await victim.wait()
+        writer.write(OK)
+
+    async with local_server(kill_first) as server:
+        endpoint = await office.endpoint(server.origin)
+        victim = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", COURIER_PROCESS, redis_url, str(server.port), cwd=ROOT
+        )
+        try:
+            await office.end_job(server.origin)
+            await until(lambda: len(server.received) == 1, what="the first post", limit_s=20)
+            await victim.wait()
+            async with office.courier(server):
+                view = await office.the_callback(CallbackState.DELIVERED)
+        finally:
+            if victim.returncode is None:
+                victim.kill()
+    first, second = server.received
+    assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
+    assert verified(endpoint, first) == verified(endpoint, second)
+    assert view.tries == 2
