@@ -1,0 +1,109 @@
+"""The ASGI application: every operation of every resource module under its path.
+
+There is no middleware of our own: one resource answers one path, from authentication to the
+problem document, and counts what it answered.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import groupby
+
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway import (
+    callbacks,
+    catalog,
+    classes,
+    deadletters,
+    endpoints,
+    health,
+    jobs,
+    keys,
+    limits,
+    openapi,
+)
+from gateway.call import Call, Operation
+from gateway.parts import GatewayParts
+from gateway.problems import MethodNotAllowed, NotFound, problem_response
+
+MODULES = (jobs, deadletters, classes, endpoints, callbacks, catalog, keys, health)
+UNKNOWN_ROUTE = "unknown"
+
+
+class SegmentConvertor(StringConvertor):
+    """A part of a path up to a slash or the colon of a method suffix such as `:cancel`."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("segment", SegmentConvertor())
+
+
+def build_app(parts: GatewayParts) -> Starlette:
+    """The gateway's HTTP interface over `parts`, which must be started while it serves."""
+    operations = [operation for module in MODULES for operation in module.OPERATIONS]
+    operations += openapi.operations(operations)
+    app = Starlette(
+        routes=[Route(resource.route, resource) for resource in resources_of(operations, parts)],
+        exception_handlers={HTTPException: _unrouted(parts)},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def resources_of(operations: Iterable[Operation], parts: GatewayParts) -> list["Resource"]:
+    """One resource per path, in the order in which paths first appear."""
+    order = {operation.path: index for index, operation in reversed([*enumerate(operations)])}
+    by_path = groupby(sorted(operations, key=lambda one: order[one.path]), lambda one: one.path)
+    return [Resource(path, list(group), parts) for path, group in by_path]
+
+
+class Resource:
+    """Answers all methods of one path."""
+
+    def __init__(self, path: str, operations: Iterable[Operation], parts: GatewayParts) -> None:
+        self.path = path
+        self.route = path.replace("}", ":segment}")
+        self._operations = {operation.method: operation for operation in operations}
+        if "GET" in self._operations:
+            self._operations["HEAD"] = self._operations["GET"]
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong becomes a problem document."""
+        began = time.monotonic()
+        method = scope["method"]
+        try:
+            response = await self._respond(method, Request(scope, receive))
+        except Exception as error:  # the edge: nothing may leave as a bare 500
+            response = problem_response(error, scope["path"])
+        await response(scope, receive, send)
+        known = method if method in self._operations else UNKNOWN_ROUTE
+        spent_s = time.monotonic() - began
+        self._parts.metrics.observe(known, self.path, response.status_code, spent_s)
+
+    async def _respond(self, method: str, request: Request) -> Response:
+        operation = self._operations.get(method)
+        if operation is None:
+            raise MethodNotAllowed(sorted(self._operations))
+        limits.check_acceptable(request.headers, operation.media)
+        call = Call(request, self._parts)
+        if operation.scope is not None:
+            await call.identify(operation.scope)
+        return await operation.run(call)
+
+
+def _unrouted(parts: GatewayParts) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
+        """Whatever Starlette itself refuses: a path that does not exist."""
+        parts.metrics.observe(UNKNOWN_ROUTE, UNKNOWN_ROUTE, 404, 0.0)
+        path = request.url.path
+        return problem_response(NotFound(f"there is no path {path[:200]}"), path)
+
+    return answer

@@ -1,0 +1,125 @@
+"""One request in its context, and the table entry that says how to answer it.
+
+Each resource module ends in a tuple of operations. Routes, authentication, metrics and OpenAPI
+are all made from these.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import limits
+from gateway.auth import Scope, authenticate, require
+from gateway.parts import GatewayParts
+from gateway.problems import MalformedJson
+from streams.directory import ApiKey
+from streams.errors import InvalidInput, TooLarge, Trouble
+
+JSON = "application/json"
+
+T = TypeVar("T")
+
+_decoders: dict[Any, "msgspec.json.Decoder[Any]"] = {}
+_encoder = msgspec.json.Encoder()
+
+
+class Call:
+    """A request, the parts that answer it, and whose key it bears."""
+
+    def __init__(self, request: Request, parts: GatewayParts) -> None:
+        self.request = request
+        self.parts = parts
+        self._key: ApiKey | None = None
+
+    @property
+    def key(self) -> ApiKey:
+        """The caller's key, once `identify` has found it good."""
+        assert self._key is not None
+        return self._key
+
+    async def identify(self, scope: Scope) -> None:
+        """Find out whose request this is. Raises NotAuthenticated, and NotAllowed without scope."""
+        header = self.request.headers.get("authorization", "")
+        self._key = await authenticate(header, self.parts.keys, self.parts.clock)
+        require(self._key, scope)
+
+    def name(self, part: str) -> str:
+        """A part of the path, such as `id`."""
+        return str(self.request.path_params[part])
+
+    async def body(
+        self, kind: type[T], *, max_bytes: int | None = None, optional: bool = False
+    ) -> T:
+        """The JSON body as `kind`. An empty one means `{}` where it is `optional`."""
+        settings = self.parts.settings
+        raw = await limits.read_body(
+            self.request.receive,
+            self.request.headers,
+            max_bytes=max_bytes or settings.body_max_bytes,
+            within_s=settings.body_read_s,
+        )
+        if not raw and not optional:
+            raise MalformedJson("the body is empty")
+        if not raw:
+            return decode(b"{}", kind)
+        limits.check_json_type(self.request.headers)
+        limits.check_shape(raw, settings)
+        return decode(raw, kind)
+
+    def query(self, kind: type[T]) -> T:
+        """The query string as `kind`; unknown and repeated names are errors."""
+        given = self.request.query_params
+        repeated = [name for name in given if len(given.getlist(name)) > 1]
+        if repeated:
+            raise InvalidInput("given more than once", f"$.{repeated[0]}")
+        try:
+            return msgspec.convert(dict(given), kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise invalid(error) from None
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """A method and path, who may use it, what it takes and answers."""
+
+    method: str
+    path: str
+    summary: str
+    run: Callable[[Call], Awaitable[Response]]
+    scope: Scope | None  # None: no key needed
+    body: Any = None  # the struct of its body
+    query: Any = None  # the struct of its query string
+    answers: dict[int, Any] = {}  # status → struct, None for an empty body
+    errors: tuple[type[Trouble], ...] = ()  # beyond those that any operation may answer
+    media: str = JSON
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(_encoder.encode(value), status, headers, JSON)
+
+
+def decode(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
+    """JSON as `kind`. Raises MalformedJson or InvalidInput, with the path of the bad field."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(raw)  # type: ignore[no-any-return]
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedJson(str(error)) from None
+    except RecursionError:
+        raise TooLarge("nested too deeply") from None
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidInput:
+    """msgspec's `Expected … - at `$.field`` as our error with its path."""
+    text, _, at = str(error).rpartition(" - at ")
+    if not text:
+        return InvalidInput(str(error))
+    path = at.strip("`")
+    return InvalidInput(text, path.removeprefix("key in ").strip("`"))

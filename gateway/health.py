@@ -1,0 +1,93 @@
+"""Whether the gateway lives, whether it can work, and its metrics."""
+
+import asyncio
+import logging
+from ipaddress import ip_address
+
+from starlette.responses import Response
+
+from gateway.auth import Scope
+from gateway.call import Call, Operation, answer
+from gateway.metrics import MEDIA
+from gateway.parts import Check, GatewayParts
+from gateway.wire_registry import Health
+
+log = logging.getLogger(__name__)
+
+CHECK_S = 2.0
+
+
+async def healthz(call: Call) -> Response:
+    """The process answers. Says nothing about what it depends on."""
+    return answer(Health("ok", {}))
+
+
+async def readyz(call: Call) -> Response:
+    """Whether requests can be served, naming each dependency: 200, or 503 when one fails."""
+    found = await dependencies(call.parts)
+    status = "ok" if set(found.values()) <= {"ok"} else "failing"
+    return answer(Health(status, found), 200 if status == "ok" else 503)
+
+
+async def metrics(call: Call) -> Response:
+    """Prometheus' text format."""
+    if not (call.parts.settings.metrics_open_to_loopback and from_loopback(call)):
+        await call.identify(Scope.METRICS)
+    text = await call.parts.metrics.render(call.parts.inspector)
+    return Response(text, media_type=MEDIA)
+
+
+async def dependencies(parts: GatewayParts) -> dict[str, str]:
+    """`ok` or `failing` for each dependency, all asked at once."""
+    found = {
+        table.name: "ok" if table.loaded else "failing"
+        for table in (parts.keys, parts.processors, parts.endpoints)
+    }
+    async with asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(_ask(name, check)) for name, check in parts.checks.items()}
+    return found | {name: task.result() for name, task in asked.items()}
+
+
+def from_loopback(call: Call) -> bool:
+    """Whether the peer is this machine and nobody is behind it."""
+    client = call.request.client
+    if client is None or "forwarded" in call.request.headers:
+        return False
+    if "x-forwarded-for" in call.request.headers:  # a proxy on this machine
+        return False
+    try:
+        return ip_address(client.host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _ask(name: str, check: Check) -> str:
+    try:
+        async with asyncio.timeout(CHECK_S):
+            await check()
+    except Exception as error:  # whatever a check raises means that it failed
+        log.warning("dependency fails", extra={"dependency": name, "error": repr(error)})
+        return "failing"
+    return "ok"
+
+
+OPERATIONS = (
+    Operation("GET", "/healthz", "Is the process alive", healthz, None, answers={200: Health}),
+    Operation(
+        "GET",
+        "/readyz",
+        "Can it serve, by dependency",
+        readyz,
+        None,
+        answers={200: Health, 503: Health},
+    ),
+    Operation(
+        "GET",
+        "/metrics",
+        "Metrics for Prometheus; needs scope metrics, except from loopback",
+        metrics,
+        None,
+        answers={200: str},
+        media="text/plain",
+    ),
+)

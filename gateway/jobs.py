@@ -1,0 +1,330 @@
+"""Jobs over HTTP: submit, look, wait, cancel, run again."""
+
+import re
+
+import msgspec
+from starlette.responses import Response
+
+from gateway.age import made_ms
+from gateway.auth import Scope, app_filter, app_of, sees
+from gateway.call import JSON, Call, Operation, answer, decode
+from gateway.paging import PageQuery, checked_limit, page_of
+from gateway.problems import KeyReused, MalformedJson, problem_of
+from gateway.submission import Origin, check_payload_size, new_job
+from gateway.wire import (
+    BatchAccepted,
+    BatchAnswer,
+    BatchRequest,
+    CancelAnswer,
+    CancelRequest,
+    JobAccepted,
+    JobRequest,
+    JobView,
+    PageView,
+    links_of,
+)
+from streams.errors import (
+    InvalidInput,
+    JobGone,
+    NotAllowed,
+    Rejected,
+    TooLarge,
+    Unfinished,
+    UnknownEndpoint,
+    UnknownJob,
+    UnknownProcessor,
+    WrongState,
+)
+from streams.model import Cancelled, Job, NewJob, State, Submitted
+
+KEY_HEADER = re.compile(r"[!-~]{1,255}")
+WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class JobsQuery(PageQuery, frozen=True, kw_only=True):
+    """Filters of GET /v1/jobs."""
+
+    app: str | None = None
+    state: State | None = None
+    processor: str | None = None
+
+
+async def submit(call: Call) -> Response:
+    """Accept one job: 202, or 200 with the result when asked to wait and it ended in time."""
+    request = await call.body(JobRequest)
+    job = await _new_job(call, request, _origin(call))
+    (submitted,) = await call.parts.acceptor.accept([job])
+    if not submitted.created:
+        await _check_same(call, job)
+    wait_s = _wait_s(call)
+    headers = {"location": f"/v1/jobs/{job.id}"}
+    if wait_s is not None:
+        headers["preference-applied"] = f"wait={wait_s:g}"
+        ended = await _ended_view(call, job.id, wait_s)
+        if ended is not None:
+            return answer(ended, 200, headers)
+    return answer(_accepted(submitted), 202, headers)
+
+
+async def submit_batch(call: Call) -> Response:
+    """Judge and accept up to 1,000 jobs; one that is refused does not harm the others."""
+    settings = call.parts.settings
+    request = await call.body(BatchRequest, max_bytes=settings.batch_body_max_bytes)
+    if len(request.jobs) > settings.batch_jobs_max:
+        raise TooLarge(f"more than {settings.batch_jobs_max} jobs")
+    origin = _origin(call)
+    judged: list[NewJob | Rejected] = []
+    for index, item in enumerate(request.jobs):
+        judged.append(await _judge(call, item, origin, index))
+    jobs = [job for job in judged if isinstance(job, NewJob)]
+    submitted = await call.parts.acceptor.accept(jobs) if jobs else []
+    answers = iter(submitted)
+    items: list[BatchAnswer] = []
+    for index, one in enumerate(judged):
+        if isinstance(one, NewJob):
+            items.append(await _item_answer(call, index, one, next(answers)))
+        else:
+            items.append(_refused(index, one))
+    accepted = sum(item.job is not None for item in items)
+    return answer(BatchAccepted(accepted, len(items) - accepted, tuple(items)))
+
+
+async def list_jobs(call: Call) -> Response:
+    """Jobs that the key may see, newest first."""
+    query = call.query(JobsQuery)
+    limit = checked_limit(query, call.parts.settings.page_max)
+    app = app_filter(call.key, query.app)
+    inspector = call.parts.inspector
+    page = await page_of(
+        lambda cursor: inspector.jobs(app, query.state, query.processor, cursor, limit),
+        query.cursor,
+        JobView.of,
+    )
+    return answer(page)
+
+
+async def read_job(call: Call) -> Response:
+    """A job as it stands; with `Prefer: wait=N`, as it stands once it ended or N seconds later."""
+    job = await visible_job(call, call.name("id"))
+    wait_s = _wait_s(call)
+    if wait_s is None or job.state.ended:
+        return answer(await _view(call, job, with_result=wait_s is not None))
+    later = await call.parts.watch.ended(job.id, wait_s) or job
+    view = await _view(call, later, with_result=True)
+    return answer(view, 200, {"preference-applied": f"wait={wait_s:g}"})
+
+
+async def read_result(call: Call) -> Response:
+    """The result itself, as the processor returned it."""
+    job = await visible_job(call, call.name("id"))
+    if not job.state.ended:
+        raise Unfinished(f"the job is {job.state}")
+    if job.state is not State.SUCCEEDED:
+        raise WrongState(f"the job ended {job.state}: it has an error instead of a result")
+    result = await call.parts.inspector.result(job.id)
+    if result is None:
+        raise JobGone("the result outlived its retention")
+    return Response(result, media_type=JSON)
+
+
+async def cancel_job(call: Call) -> Response:
+    """End a job, or ask the worker that runs it to stop."""
+    request = await call.body(CancelRequest, optional=True)
+    job = await visible_job(call, call.name("id"))
+    outcome = await call.parts.broker.cancel(job.id, request.reason)
+    if outcome is Cancelled.UNKNOWN:
+        raise UnknownJob(f"there is no job {job.id}")
+    if outcome is Cancelled.ENDED:
+        raise WrongState("the job had ended before")
+    status = 202 if outcome is Cancelled.REQUESTED else 200
+    return answer(CancelAnswer(job.id, outcome), status)
+
+
+async def retry_job(call: Call) -> Response:
+    """Run a dead, cancelled or expired job again, with its id and payload."""
+    job = await visible_job(call, call.name("id"))
+    (outcome,) = await call.parts.broker.replay([job.id])
+    if outcome == "gone":
+        raise JobGone("the job's payload outlived its retention")
+    if outcome != "replayed":
+        raise WrongState(f"the job is {outcome}: only dead, cancelled and expired jobs run again")
+    submitted = Submitted(job.id, State.WAITING, created=False)
+    return answer(_accepted(submitted), 202, {"location": f"/v1/jobs/{job.id}"})
+
+
+async def visible_job(call: Call, job_id: str) -> Job:
+    """The job, if it exists for this key. Raises JobGone or UnknownJob."""
+    job = await call.parts.inspector.job(job_id)
+    if job is not None and sees(call.key, job.lane.app):
+        return job
+    made = made_ms(job_id)
+    oldest_ms = call.parts.clock.now_ms() - call.parts.retention_s * 1_000
+    if job is None and made is not None and 0 < made < oldest_ms:
+        raise JobGone(f"jobs are kept {call.parts.retention_s} s after they ended")
+    raise UnknownJob(f"there is no job {job_id[:100]}")
+
+
+async def _new_job(call: Call, request: JobRequest, origin: Origin) -> NewJob:
+    parts = call.parts
+    card = await parts.processors.find(request.processor)
+    if card is None:
+        raise UnknownProcessor(f"no worker has published a processor {request.processor}")
+    endpoints = parts.endpoints.rows() if request.callback else {}
+    try:
+        return new_job(request, origin, card, endpoints, parts.schemas)
+    except UnknownEndpoint:
+        await parts.endpoints.look_again()
+        return new_job(request, origin, card, parts.endpoints.rows(), parts.schemas)
+
+
+async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> NewJob | Rejected:
+    """The job of one item of a batch, or why there is none."""
+    if origin.idempotency_key:
+        key = f"{origin.idempotency_key}#{index}"
+        origin = msgspec.structs.replace(origin, idempotency_key=key)
+    try:
+        request = decode(item, JobRequest)
+        check_payload_size(request.payload, call.parts.settings.body_max_bytes)
+        return await _new_job(call, request, origin)
+    except Rejected as error:
+        return error
+
+
+async def _item_answer(call: Call, index: int, job: NewJob, submitted: Submitted) -> BatchAnswer:
+    if not submitted.created:
+        try:
+            await _check_same(call, job)
+        except Rejected as error:
+            return _refused(index, error)
+    return BatchAnswer(index, 202, _accepted(submitted))
+
+
+def _refused(index: int, error: Rejected) -> BatchAnswer:
+    problem = problem_of(error)
+    return BatchAnswer(index, problem.status, problem=problem)
+
+
+async def _check_same(call: Call, job: NewJob) -> None:
+    """Raise KeyReused when the job that has this id is not the one just asked for."""
+    known = await call.parts.inspector.job(job.id)
+    payload = await call.parts.inspector.payload(job.id)
+    if known is None or payload is None:
+        return  # ended and gone meanwhile: nothing to compare with
+    if known.lane.processor != job.lane.processor or not _same_json(payload, job.payload):
+        raise KeyReused("this key was used for another processor or payload")
+
+
+def _same_json(first: bytes, second: bytes) -> bool:
+    return first == second or msgspec.json.decode(first) == msgspec.json.decode(second)
+
+
+def _accepted(submitted: Submitted) -> JobAccepted:
+    return JobAccepted(submitted.id, submitted.state, submitted.created, links_of(submitted.id))
+
+
+async def _ended_view(call: Call, job_id: str, wait_s: float) -> JobView | None:
+    job = await call.parts.watch.ended(job_id, wait_s)
+    if job is None or not job.state.ended:
+        return None
+    return await _view(call, job, with_result=True)
+
+
+async def _view(call: Call, job: Job, *, with_result: bool) -> JobView:
+    result = None
+    if with_result and job.state is State.SUCCEEDED:
+        result = await call.parts.inspector.result(job.id)
+    return JobView.of(job, result)
+
+
+def _origin(call: Call) -> Origin:
+    headers = call.request.headers
+    key = headers.get("idempotency-key", "")
+    if key and not KEY_HEADER.fullmatch(key):
+        raise InvalidInput("1 to 255 visible ASCII characters", "$.headers.idempotency-key")
+    trace = headers.get("traceparent", "")
+    return Origin(
+        app=app_of(call.key, None),
+        idempotency_key=key,
+        now_ms=call.parts.clock.now_ms(),
+        trace=trace if TRACEPARENT.fullmatch(trace) else "",
+    )
+
+
+def _wait_s(call: Call) -> float | None:
+    """The seconds of `Prefer: wait=N`, capped; None without it."""
+    match = WAIT.search(call.request.headers.get("prefer", ""))
+    return None if match is None else min(float(match[1]), call.parts.settings.wait_max_s)
+
+
+REFUSALS = (InvalidInput, MalformedJson, UnknownProcessor, UnknownEndpoint, TooLarge, KeyReused)
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/v1/jobs",
+        "Submit a job",
+        submit,
+        Scope.SUBMIT,
+        body=JobRequest,
+        answers={202: JobAccepted, 200: JobView},
+        errors=REFUSALS,
+    ),
+    Operation(
+        "POST",
+        "/v1/jobs:batch",
+        "Submit up to 1,000 jobs, each judged alone",
+        submit_batch,
+        Scope.SUBMIT,
+        body=BatchRequest,
+        answers={200: BatchAccepted},
+        errors=(InvalidInput, MalformedJson, TooLarge),
+    ),
+    Operation(
+        "GET",
+        "/v1/jobs",
+        "List jobs",
+        list_jobs,
+        Scope.READ,
+        query=JobsQuery,
+        answers={200: PageView[JobView]},
+        errors=(InvalidInput, NotAllowed),
+    ),
+    Operation(
+        "GET",
+        "/v1/jobs/{id}",
+        "Read a job, or wait for its end",
+        read_job,
+        Scope.READ,
+        answers={200: JobView},
+        errors=(UnknownJob, JobGone),
+    ),
+    Operation(
+        "GET",
+        "/v1/jobs/{id}/result",
+        "Read a job's result",
+        read_result,
+        Scope.READ,
+        answers={200: msgspec.Raw},
+        errors=(UnknownJob, JobGone, Unfinished, WrongState),
+    ),
+    Operation(
+        "POST",
+        "/v1/jobs/{id}:cancel",
+        "Cancel a job",
+        cancel_job,
+        Scope.SUBMIT,
+        body=CancelRequest,
+        answers={200: CancelAnswer, 202: CancelAnswer},
+        errors=(UnknownJob, JobGone, WrongState),
+    ),
+    Operation(
+        "POST",
+        "/v1/jobs/{id}:retry",
+        "Run an ended job again",
+        retry_job,
+        Scope.SUBMIT,
+        answers={202: JobAccepted},
+        errors=(UnknownJob, JobGone, WrongState),
+    ),
+)

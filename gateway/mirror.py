@@ -1,0 +1,94 @@
+"""A copy in memory of a small table in Redis, renewed every few seconds.
+
+Keys, manifests and endpoints are read at every request and change rarely. When Redis is away
+the last copy stays in use.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
+
+from mode import Service
+
+from gateway.problems import is_outage
+from streams.clock import Clock
+from streams.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+MISS_S = 0.25  # a name that is not in the copy asks Redis at most this often
+
+T = TypeVar("T")
+
+
+class Mirror(Service, Generic[T]):
+    """The rows of one table, at most `refresh_s` old while Redis answers."""
+
+    def __init__(
+        self,
+        name: str,
+        load: Callable[[], Awaitable[Mapping[str, T]]],
+        clock: Clock,
+        refresh_s: float,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._load = load
+        self._clock = clock
+        self._refresh_s = refresh_s
+        self._rows: dict[str, T] = {}
+        self._read_at: float | None = None  # when the last good read began
+        self._asked_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the table was read at least once."""
+        return self._read_at is not None
+
+    def rows(self) -> Mapping[str, T]:
+        """All rows. Raises Unavailable when none were ever read."""
+        if not self.loaded:
+            raise Unavailable(f"the {self.name} have not been read yet")
+        return self._rows
+
+    async def find(self, key: str) -> T | None:
+        """The row of `key`; one that is missing is looked up in Redis, a few times a second."""
+        row = self._rows.get(key)
+        if row is not None:
+            return row
+        await self.look_again()
+        return self.rows().get(key)
+
+    async def look_again(self) -> None:
+        """Read the table now, unless it was tried a moment ago."""
+        if self._clock.monotonic() - self._asked_at > MISS_S:
+            await self._read_quietly()
+
+    async def refresh(self) -> None:
+        """Read the table now. Raises what the read raises; the old rows stay then."""
+        async with self._reading:
+            began = self._asked_at = self._clock.monotonic()
+            async with asyncio.timeout(self._refresh_s):
+                self._rows = dict(await self._load())
+            self._read_at = began
+
+    async def on_start(self) -> None:
+        """Read once before the first request is served, if Redis answers."""
+        await self._read_quietly()
+
+    @Service.task
+    async def _keep_fresh(self) -> None:
+        while not self.should_stop:
+            await self.sleep(self._refresh_s)
+            await self._read_quietly()
+
+    async def _read_quietly(self) -> None:
+        try:
+            await self.refresh()
+        except Exception as error:  # whatever a read raises, the last copy serves on
+            if not is_outage(error):
+                log.exception("table could not be read", extra={"table": self.name})
+            else:
+                log.warning("table could not be read", extra={"table": self.name})

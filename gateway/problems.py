@@ -1,0 +1,190 @@
+"""Errors as the outside sees them: RFC 9457 problem documents, one table of statuses.
+
+No other module decides a status for an error. A problem never carries a stack, a Redis text or
+anything else that was not written for the caller.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisSlow
+from starlette.responses import Response
+
+from streams.errors import InvalidInput, Rejected, Trouble, Unavailable
+
+log = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class NotFound(Rejected):
+    """No such path, or no record of that name; the message says which."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(Rejected):
+    """The path exists, the method does not; `allow` lists those that do."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, allow: Sequence[str]) -> None:
+        super().__init__(f"allowed here: {', '.join(allow)}")
+        self.allow = tuple(allow)
+
+
+class NotAcceptable(Rejected):
+    """The `Accept` header excludes the only media type that this path answers."""
+
+    code = "not_acceptable"
+
+
+class TooSlow(Rejected):
+    """The body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class UnsupportedMediaType(Rejected):
+    """A body that is not declared as JSON."""
+
+    code = "unsupported_media_type"
+
+
+class MalformedJson(Rejected):
+    """The body is not JSON at all."""
+
+    code = "malformed_json"
+
+
+class InvalidFields(InvalidInput):
+    """Several values are wrong; `faults` holds a path and a message for each."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        path, message = faults[0]
+        super().__init__(message, path)
+        self.faults = tuple(faults)
+
+
+class KeyReused(Rejected):
+    """The idempotency key belongs to a job with another body."""
+
+    code = "idempotency_key_reused"
+
+
+# Error code → (HTTP status, title). Every class of the error tree is here: tests walk the tree.
+STATUSES: dict[str, tuple[int, str]] = {
+    "malformed_json": (400, "The body is not valid JSON"),
+    "not_authenticated": (401, "A valid key is needed"),
+    "not_allowed": (403, "The key does not allow this"),
+    "not_found": (404, "There is no such thing"),
+    "unknown_job": (404, "There is no such job"),
+    "method_not_allowed": (405, "The path does not have this method"),
+    "not_acceptable": (406, "This path does not answer in an accepted media type"),
+    "request_timeout": (408, "The body did not arrive in time"),
+    "unfinished": (409, "The job has not ended"),
+    "wrong_state": (409, "The present state forbids this"),
+    "lease_lost": (409, "Another attempt owns the job"),
+    "job_gone": (410, "The record outlived its retention"),
+    "too_large": (413, "The request is over a limit"),
+    "unsupported_media_type": (415, "The body must be application/json"),
+    "rejected": (422, "The request can never succeed as it is"),
+    "invalid_input": (422, "A value has the wrong type or range"),
+    "unknown_processor": (422, "No worker has published this processor"),
+    "unknown_endpoint": (422, "The callback URL lies under no endpoint of the app"),
+    "idempotency_key_reused": (422, "The idempotency key belongs to another request"),
+    "trouble": (500, "Something failed here"),
+    "crashed": (500, "Something failed here"),
+    "config_error": (500, "Something is set up wrongly here"),
+    "internal": (500, "Something failed here"),
+    "retry": (503, "Try again later"),
+    "unavailable": (503, "A dependency does not answer"),
+    "out_of_memory": (503, "The store is full"),
+    "timed_out": (504, "It took too long"),
+}
+
+
+class FieldFault(msgspec.Struct, frozen=True):
+    """One wrong value: where it is and what is wrong with it."""
+
+    path: str  # a JSON path such as `$.payload.pages[3].url`
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An error, as in RFC 9457; `code` is stable and the thing to branch on."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str = ""
+    instance: str = ""
+    errors: tuple[FieldFault, ...] = ()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether `error` says that a dependency cannot answer now, and nothing about the request."""
+    return isinstance(error, Unavailable | RedisAway | RedisSlow | OutOfMemoryError | TimeoutError)
+
+
+def problem_of(error: Exception, instance: str = "") -> Problem:
+    """The problem document of any exception; what nobody foresaw is `internal`."""
+    code = _code_of(error)
+    status, title = STATUSES[code]
+    return Problem(
+        type=f"urn:roughneck:problem:{code}",
+        title=title,
+        status=status,
+        code=code,
+        detail=str(error)[:1_000] if isinstance(error, Rejected) else "",
+        instance=instance,
+        errors=_faults_of(error),
+    )
+
+
+def problem_response(error: Exception, instance: str = "") -> Response:
+    """The HTTP answer to any exception. Unforeseen ones are logged with their stack."""
+    problem = problem_of(error, instance)
+    if problem.status == 500:
+        log.error("request failed", extra={"path": instance}, exc_info=error)
+    return Response(
+        msgspec.json.encode(problem),
+        status_code=problem.status,
+        headers=_headers_of(error, problem.status),
+        media_type=PROBLEM_JSON,
+    )
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, Trouble):  # a code that only another folder knows: its parent's
+        codes = (getattr(kind, "code", "") for kind in type(error).__mro__)
+        return next(code for code in codes if code in STATUSES)
+    if isinstance(error, OutOfMemoryError):
+        return "out_of_memory"
+    # LOADING, READONLY, MISCONF, NOPERM and the like: nothing the caller could change.
+    if isinstance(error, RedisError | TimeoutError | ConnectionError):
+        return "unavailable"
+    return "internal"
+
+
+def _faults_of(error: Exception) -> tuple[FieldFault, ...]:
+    if isinstance(error, InvalidFields):
+        return tuple(FieldFault(path, message) for path, message in error.faults)
+    if isinstance(error, InvalidInput):
+        return (FieldFault(error.path, str(error)),)
+    return ()
+
+
+def _headers_of(error: Exception, status: int) -> dict[str, str]:
+    if isinstance(error, MethodNotAllowed):
+        return {"allow": ", ".join(error.allow)}
+    if status == 401:
+        return {"www-authenticate": 'Bearer realm="roughneck"'}
+    if status == 503:
+        after_s = error.after_s if isinstance(error, Unavailable) else 1.0
+        return {"retry-after": str(max(1, round(after_s)))}
+    return {}

@@ -1,0 +1,29 @@
+"""What the gateway can be told. Nothing is read here: `ops.settings` fills it in."""
+
+from typing import Annotated
+
+import msgspec
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway's defaults, each with its unit."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8470  # 0: any free port
+    body_max_bytes: Positive = 1024 * 1024
+    batch_body_max_bytes: Positive = 8 * 1024 * 1024  # POST /v1/jobs:batch only
+    batch_jobs_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1_000
+    depth_max: Annotated[int, msgspec.Meta(ge=4, le=200)] = 64  # nesting of a JSON body
+    containers_max: Positive = 100_000  # objects and arrays in one JSON body
+    body_read_s: Seconds = 10.0  # a body slower than this is refused
+    wait_max_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 60.0  # cap on `Prefer: wait`
+    accept_wait_s: Seconds = 5.0  # a submit that Redis has not answered by then: 503
+    accept_pending_max: Positive = 20_000  # jobs that wait for their submit: beyond it 503
+    refresh_s: Annotated[float, msgspec.Meta(gt=0, le=5)] = 2.0  # age of keys and manifests
+    page_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 200  # items of one page
+    stop_s: Seconds = 10.0  # requests under way may take this long when the gateway stops
+    metrics_open_to_loopback: bool = True  # False: /metrics needs a key from anywhere

@@ -1,0 +1,239 @@
+"""What crosses the wire beside jobs: callbacks, endpoints, keys, classes, processors, health."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.auth import Scope
+from gateway.wire import EVERY_ENDING, Aware, Events, Limit, Name, Note, Request, Url, moment
+from streams.callbacks import CallbackState, CallbackView
+from streams.directory import ApiKey, Endpoint, ProcessorCard
+from streams.model import Priority, ResourceClass, State
+
+# Callbacks
+
+
+class CallbackReplayRequest(Request, frozen=True):
+    """Which callbacks to deliver again: by id, or all dead ones. `dry_run` only counts."""
+
+    ids: Annotated[tuple[str, ...], Meta(max_length=1_000)] | None = None
+    app: Name | None = None
+    limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+    dry_run: bool = False
+
+
+class DeliveryAttemptView(msgspec.Struct, frozen=True):
+    """One attempt to deliver a callback."""
+
+    at: datetime | None
+    status: int  # 0: no answer came
+    took_ms: int
+    reason: str
+
+
+class CallbackDetail(msgspec.Struct, frozen=True):
+    """A callback and its delivery log. `id` is the `webhook-id` that the receiver sees."""
+
+    id: str
+    job_id: str
+    app: str
+    processor: str
+    job_state: State
+    state: CallbackState
+    reason: str  # why it is dead, or failed last
+    url: str
+    endpoint: str
+    sequence: int  # the n-th ending of the job
+    due_at: datetime | None
+    attempts: tuple[DeliveryAttemptView, ...]
+
+    @classmethod
+    def of(cls, view: CallbackView) -> Self:
+        """The outside's view of a callback."""
+        record = view.record
+        return cls(
+            id=record.id,
+            job_id=record.job_id,
+            app=record.app,
+            processor=record.processor,
+            job_state=record.state,
+            state=view.state,
+            reason=view.reason,
+            url=record.url,
+            endpoint=record.endpoint,
+            sequence=record.sequence,
+            due_at=moment(view.due_ms),
+            attempts=tuple(
+                DeliveryAttemptView(moment(one.at_ms), one.status, one.took_ms, one.reason)
+                for one in view.attempts
+            ),
+        )
+
+
+# Endpoints and keys
+
+
+class EndpointRequest(Request, frozen=True):
+    """An endpoint to register: callback URLs must lie under `url`. Operators name the app."""
+
+    url: Url
+    events: Events = EVERY_ENDING
+    app: Name | None = None
+
+
+class EndpointPatch(Request, frozen=True):
+    """What to change of an endpoint."""
+
+    url: Url | None = None
+    events: Events | None = None
+
+
+class RotateRequest(Request, frozen=True):
+    """`drop_previous`: end the old secret at once, for one that leaked."""
+
+    drop_previous: bool = False
+
+
+class EndpointView(msgspec.Struct, frozen=True):
+    """An endpoint. `secret` is there once: when it was made."""
+
+    id: str
+    app: str
+    url: str
+    events: tuple[State, ...]
+    created_at: datetime | None
+    disabled: str  # why nothing is delivered, empty while enabled
+    secrets_live: int
+    secret: str | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, secret: str | UnsetType = UNSET) -> Self:
+        """The view of `endpoint`, with a secret only where it was just made."""
+        return cls(
+            id=endpoint.id,
+            app=endpoint.app,
+            url=endpoint.url,
+            events=endpoint.events,
+            created_at=moment(endpoint.created_ms),
+            disabled=endpoint.disabled,
+            secrets_live=len(endpoint.secrets),
+            secret=secret,
+        )
+
+
+class KeyRequest(Request, frozen=True):
+    """A key to make. `app` may be `*` for operators."""
+
+    app: Annotated[str, Meta(pattern=r"^(\*|[a-z0-9][a-z0-9_.-]{0,63})$")]
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=5)]
+    expires_at: Aware | None = None
+    note: Note = ""
+
+
+class KeyView(msgspec.Struct, frozen=True):
+    """A key. `key` is there once: when it was made."""
+
+    id: str
+    app: str
+    scopes: tuple[str, ...]
+    created_at: datetime | None
+    expires_at: datetime | None
+    note: str
+    key: str | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, record: ApiKey, key: str | UnsetType = UNSET) -> Self:
+        """The view of a stored key, with its text only where it was just made."""
+        return cls(
+            id=record.id,
+            app=record.app,
+            scopes=record.scopes,
+            created_at=moment(record.created_ms),
+            expires_at=moment(record.expires_ms),
+            note=record.note,
+            key=key,
+        )
+
+
+# Classes and catalog
+
+
+class PoolDetail(msgspec.Struct, frozen=True):
+    """A pool: leases given out, and how many there may be (null: no total limit)."""
+
+    active: int
+    limit: int | None
+
+
+class LaneDetail(msgspec.Struct, frozen=True):
+    """One lane and its backlog."""
+
+    app: str
+    priority: Priority
+    processor: str
+    model: str
+    waiting: int
+    active: int
+    oldest_age_s: float
+
+
+class ClassDetail(msgspec.Struct, frozen=True):
+    """A resource class with its pools and the lanes that the key may see."""
+
+    name: ResourceClass
+    paused: bool
+    waiting: int
+    active: int
+    delayed: int
+    oldest_age_s: float
+    pools: dict[str, PoolDetail]
+    lanes: tuple[LaneDetail, ...]
+
+
+class ClassPatch(Request, frozen=True):
+    """New limits: totals by pool, concurrency by app. Null removes a limit."""
+
+    limits: dict[str, Limit | None] = msgspec.field(default_factory=dict)
+    app_limits: dict[Name, Limit | None] = msgspec.field(default_factory=dict)
+
+
+class ProcessorView(msgspec.Struct, frozen=True):
+    """A processor as its workers published it."""
+
+    name: str
+    version: str
+    summary: str
+    resource_class: ResourceClass
+    model: str
+    attempts_max: int
+    timeout_s: float
+    dependencies: tuple[str, ...]
+    published_at: datetime | None
+    input_schema: msgspec.Raw
+    output_schema: msgspec.Raw
+
+    @classmethod
+    def of(cls, card: ProcessorCard) -> Self:
+        """The view of a published manifest."""
+        return cls(
+            name=card.name,
+            version=card.version,
+            summary=card.summary,
+            resource_class=card.resource_class,
+            model=card.model,
+            attempts_max=card.attempts_max,
+            timeout_s=card.timeout_ms / 1_000,
+            dependencies=card.dependencies,
+            published_at=moment(card.published_ms),
+            input_schema=card.input_schema,
+            output_schema=card.output_schema,
+        )
+
+
+class Health(msgspec.Struct, frozen=True):
+    """`ok` or `failing`, and the same for each dependency."""
+
+    status: str
+    dependencies: dict[str, str]
