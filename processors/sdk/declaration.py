@@ -77,7 +77,7 @@ class Processor:
         """The input that `payload` holds. Raises InvalidInput with the path of the bad field."""
         try:
             return self._input_decoder.decode(payload)
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # bad UTF-8 is no msgspec.DecodeError
             path = str(error).partition(" - at `")[2].rstrip("`")
             raise InvalidInput(str(error), path or "$") from error
 

@@ -35,8 +35,7 @@ class Registry:
                     f"{other.origin.file} and {one.origin.file}"
                 )
         for one in self:
-            assert one.input_schema
-            assert one.output_schema
+            card(one, "", 0)  # a type without a JSON Schema shows now
 
     @classmethod
     def discover(cls, folders: Sequence[Path] = (), *, builtin: str = BUILTIN) -> "Registry":

@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 
 from processors.builtin.echo import echo
 from processors.dependencies.cache import CacheProvider
@@ -21,6 +22,10 @@ def processor_of(function: object) -> Processor:
     found = declared(function)
     assert found is not None
     return found
+
+
+def fixture_module(name: str) -> ModuleType:
+    return load_file(FIXTURES / f"{name}.py")
 
 
 def fixture_registry() -> Registry:
