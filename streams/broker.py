@@ -167,6 +167,25 @@ class Broker:
         """Forget a stopped worker in Redis; how many lanes still hold pending entries of it."""
         return int(await self.scripts.run("drop_consumer", worker, resource_class, pool))
 
+    async def trim(self) -> None:
+        """Forget ended jobs and callbacks in the listings once their records have run out."""
+        keys, settings = self.keyspace, self.settings
+        with translated():
+            time = await self._redis.time()
+            now_ms = int(time[0]) * 1000
+            ended, dead = (
+                now_ms - seconds * 1000
+                for seconds in (settings.retention_s, settings.dead_retention_s)
+            )
+            apps = [text(app) for app in await self._redis.smembers(keys.key("apps"))]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for app in apps:
+                    pipe.zremrangebyscore(keys.key("ended_", app), "-inf", ended)
+                    pipe.zremrangebyscore(keys.key("dead_", app), "-inf", dead)
+                pipe.zremrangebyscore(keys.key("callback_done"), "-inf", ended)
+                pipe.zremrangebyscore(keys.key("callback_dead"), "-inf", dead)
+                await pipe.execute()
+
     async def pause(self, resource_class: ResourceClass) -> bool:
         """Lease no more jobs of a class; what runs goes on. False if it was paused already."""
         return bool(await self.scripts.run("pause", resource_class, 1))

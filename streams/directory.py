@@ -9,7 +9,7 @@ import msgspec
 
 from streams.keyspace import Keyspace
 from streams.model import ResourceClass, State
-from streams.scripts import Client, text
+from streams.scripts import Client, text, translated
 
 WORKER_TTL_S = 60
 
@@ -79,7 +79,7 @@ class ApiKey(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    """Reads and writes the records above. Every call may raise redis.RedisError."""
+    """Reads and writes the records above. Every call may raise errors.Unavailable."""
 
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
@@ -107,7 +107,8 @@ class Directory:
 
     async def endpoint(self, endpoint_id: str) -> Endpoint | None:
         """One endpoint, or None."""
-        raw = await self._redis.hget(self._keys.key("endpoints"), endpoint_id)
+        with translated():
+            raw = await self._redis.hget(self._keys.key("endpoints"), endpoint_id)
         return None if raw is None else msgspec.json.decode(raw, type=Endpoint)
 
     async def delete_endpoint(self, endpoint_id: str) -> bool:
@@ -128,33 +129,50 @@ class Directory:
 
     async def announce_worker(self, card: WorkerCard) -> None:
         """Say that a worker lives; it counts as gone a minute after its last announcement."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(self._keys.key("worker_", card.id), msgspec.json.encode(card), ex=WORKER_TTL_S)
-            pipe.zadd(self._keys.key("workers"), {card.id: card.seen_ms})
-            await pipe.execute()
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(
+                    self._keys.key("worker_", card.id), msgspec.json.encode(card), ex=WORKER_TTL_S
+                )
+                pipe.zadd(self._keys.key("workers"), {card.id: card.seen_ms})
+                await pipe.execute()
 
     async def withdraw_worker(self, worker_id: str) -> None:
         """Say that a worker has stopped."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.delete(self._keys.key("worker_", worker_id))
-            pipe.zrem(self._keys.key("workers"), worker_id)
-            await pipe.execute()
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.delete(self._keys.key("worker_", worker_id))
+                pipe.zrem(self._keys.key("workers"), worker_id)
+                await pipe.execute()
 
     async def workers(self) -> list[WorkerCard]:
         """The workers that announced themselves within the last minute, by id."""
-        ids = await self._redis.zrange(self._keys.key("workers"), 0, -1)
-        if not ids:
-            return []
-        raws = await self._redis.mget([self._keys.key("worker_", text(i)) for i in ids])
+        with translated():
+            ids = await self._redis.zrange(self._keys.key("workers"), 0, -1)
+            if not ids:
+                return []
+            raws = await self._redis.mget([self._keys.key("worker_", text(i)) for i in ids])
         cards = [msgspec.json.decode(raw, type=WorkerCard) for raw in raws if raw is not None]
         return sorted(cards, key=lambda card: card.id)
 
+    async def gone_workers(self) -> list[str]:
+        """Workers that fell silent without withdrawing."""
+        with translated():
+            ids = [text(i) for i in await self._redis.zrange(self._keys.key("workers"), 0, -1)]
+            if not ids:
+                return []
+            raws = await self._redis.mget([self._keys.key("worker_", i) for i in ids])
+        return [worker_id for worker_id, raw in zip(ids, raws, strict=True) if raw is None]
+
     async def _put(self, table: str, name: str, record: msgspec.Struct) -> None:
-        await self._redis.hset(self._keys.key(table), name, msgspec.json.encode(record))
+        with translated():
+            await self._redis.hset(self._keys.key(table), name, msgspec.json.encode(record))
 
     async def _all(self, table: str, kind: type[T]) -> dict[str, T]:
-        rows = await self._redis.hgetall(self._keys.key(table))
+        with translated():
+            rows = await self._redis.hgetall(self._keys.key(table))
         return {text(name): msgspec.json.decode(raw, type=kind) for name, raw in rows.items()}
 
     async def _delete(self, table: str, name: str) -> bool:
-        return bool(await self._redis.hdel(self._keys.key(table), name))
+        with translated():
+            return bool(await self._redis.hdel(self._keys.key(table), name))

@@ -155,6 +155,13 @@ class Inspector:
         with translated():
             return sorted(text(raw) for raw in await self._redis.smembers(key))
 
+    async def lane_names(self) -> list[str]:
+        """The names of all lanes that hold anything."""
+        found: list[str] = []
+        for name in ResourceClass:
+            found += await self._members(self._keys.key("streams_", name))
+        return found
+
     async def classes(self) -> list[ClassView]:
         """The three classes with their pools and lanes."""
         return [await self._class(name) for name in ResourceClass]

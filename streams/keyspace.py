@@ -29,7 +29,6 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     dead_            ZSET    by retention   an app's dead letters, by time of ending
     apps             SET     permanent      apps that ever submitted
     shipped          HASH    permanent      a gateway's journal sequence that Redis has
-    sweep            HASH    permanent      the sweep's cursor by lane
     worker_          STRING  60 s           a worker's announcement
     workers          ZSET    permanent      workers by when they were last heard of
     processors       HASH    until forgotten  published manifests by name
@@ -51,7 +50,7 @@ COURIERS = "couriers"  # the consumer group of the stream of callbacks
 
 PLAIN = frozenset(
     (
-        *("gate", "counts", "blocked", "expiring", "limits", "events", "apps", "shipped", "sweep"),
+        *("gate", "counts", "blocked", "expiring", "limits", "events", "apps", "shipped"),
         *("workers", "processors", "endpoints", "keys", "callbacks", "callback_leases"),
         *("callback_due", "callback_dead", "callback_done", "callback_counts"),
     )
