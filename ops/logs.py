@@ -1,0 +1,158 @@
+"""Logs: one JSON object per line, or readable lines on a terminal; never a key or a secret."""
+
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import msgspec
+
+from ops.settings import LogSettings
+from streams.model import Again, Dead, Done, HandedBack, Lease, Stopped
+from streams.telemetry import (
+    AttemptJudged,
+    AttemptLog,
+    AttemptSettled,
+    ChoreFailed,
+    Happening,
+    LeaseGone,
+    LinkChanged,
+)
+
+HIDDEN = "(hidden)"
+SECRETS = (
+    (re.compile(r"\b(rn_[0-9a-z]+_)[A-Za-z0-9_-]{16,}"), rf"\1{HIDDEN}"),  # API keys
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+"), f"whsec_{HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"(\w+://[^\s:/@\"']*):[^\s/@\"']+@"), rf"\1:{HIDDEN}@"),  # passwords in URLs
+)
+OWN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+LOUD = ("faust", "mode", "httpx", "httpcore", "asyncio", "uvicorn")  # theirs from warning up
+LEVEL_WIDTH = 7
+
+
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Send every logger's records to `stream`, standard error by default. Replaces what was set."""
+    target = stream or sys.stderr
+    as_text = settings.format == "text" or (settings.format == "auto" and target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level.upper())
+    quiet = max(root.level, logging.WARNING) if settings.level != "debug" else logging.INFO
+    for name in LOUD:
+        logging.getLogger(name).setLevel(quiet)
+    logging.captureWarnings(True)
+
+
+def redact(text: str) -> str:
+    """`text` without API keys, callback secrets, credentials of headers and passwords in URLs."""
+    for pattern, replacement in SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, logger, message, then the record's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        fields = {
+            "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return redact(msgspec.json.encode(fields, enc_hook=str).decode())
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people: time, level, message, fields; then the traceback, if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines, without the last end."""
+        at = _moment(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        fields = " ".join(f"{name}={_short(value)}" for name, value in _fields(record).items())
+        line = f"{at} {record.levelname.lower():{LEVEL_WIDTH}} {record.getMessage()}"
+        line = f"{line}  {fields}" if fields else line
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return redact(line)
+
+
+class AttemptLines:
+    """Listens to a worker's telemetry and writes the lines that an operator would ask for."""
+
+    def __init__(self, log: logging.Logger | None = None) -> None:
+        self._log = log or logging.getLogger("roughneck.worker")
+
+    def __call__(self, happening: Happening) -> None:
+        """Write the line of one happening, if it has one."""
+        match happening:
+            case AttemptJudged(lease, verdict, took_s):
+                level, message, fields = _judged(verdict)
+                if self._log.isEnabledFor(level):
+                    self._write(level, message, lease, took_s=round(took_s, 3), **fields)
+            case AttemptLog(lease, level, message, fields):
+                named = {f"field_{key}": value for key, value in fields.items()}
+                self._write(logging.getLevelName(level.upper()), message, lease, **named)
+            case LeaseGone(lease):
+                self._write(logging.WARNING, "the lease was lost", lease)
+            case AttemptSettled(job_id, _, answer) if answer != "settled":
+                fields = {"job_id": job_id, "answer": str(answer)}
+                self._log.info("the verdict changed nothing", extra=fields)
+            case LinkChanged(up, reason):
+                self._link(up, reason)
+            case ChoreFailed(chore, error):
+                self._log.warning("a chore failed", extra={"chore": chore, "reason": error})
+
+    def _link(self, up: bool, reason: str) -> None:
+        if up:
+            self._log.info("the link to Redis is back")
+        else:
+            self._log.warning("the link to Redis is lost", extra={"reason": reason})
+
+    def _write(self, level: int, message: str, lease: Lease, **fields: object) -> None:
+        who = {
+            "job_id": lease.job_id,
+            "processor": lease.lane.processor,
+            "app": lease.lane.app,
+            "attempt": lease.attempt,
+        }
+        self._log.log(level, message, extra={**who, **fields})
+
+
+def _judged(verdict: object) -> tuple[int, str, dict[str, Any]]:
+    match verdict:
+        case Done(result):
+            return logging.DEBUG, "attempt succeeded", {"result_bytes": len(result)}
+        case Again(delay_ms, fault, _):
+            reason = {"code": fault.code, "reason": fault.message, "again_in_ms": delay_ms}
+            return logging.INFO, "attempt failed, another follows", reason
+        case Dead(fault):
+            reason = {"code": fault.code, "reason": fault.message}
+            return logging.WARNING, "attempt failed, no other follows", reason
+        case Stopped(reason):
+            return logging.INFO, "attempt cancelled", {"reason": reason}
+        case HandedBack():
+            return logging.INFO, "attempt handed back", {}
+    return logging.DEBUG, "attempt ended", {}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    own = record.__dict__.items()
+    return {name: value for name, value in own if name not in OWN_ATTRIBUTES}
+
+
+def _moment(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f'"{text}"' if " " in text else text

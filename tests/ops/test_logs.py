@@ -1,0 +1,136 @@
+"""Lines that machines can read, lines that people can read, and no secrets in either."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from ops.logs import AttemptLines, configure, redact
+from ops.settings import LogSettings
+from streams.model import Again, Dead, Done, Fault, Lane, Lease, Priority, ResourceClass, Settled
+from streams.telemetry import AttemptJudged, AttemptLog, AttemptSettled, LinkChanged, Telemetry
+
+LANE = Lane(ResourceClass.IO, "web", Priority.NORMAL, "echo")
+LEASE = Lease(
+    job_id="0-abc",
+    token="t",
+    lane=LANE,
+    entry_id="1-1",
+    pool="io",
+    attempt=2,
+    failures=1,
+    attempts_max=3,
+    timeout_ms=1_000,
+    backoff_ms=1,
+    backoff_max_ms=1,
+    submitted_ms=0,
+    payload=b"{}",
+    payload_bytes=2,
+)
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def lines(settings: LogSettings, *happenings: object) -> list[str]:
+    stream = io.StringIO()
+    configure(settings, stream)
+    telemetry = Telemetry()
+    telemetry.listeners.append(AttemptLines())
+    for happening in happenings:
+        telemetry.emit(happening)  # type: ignore[arg-type]
+    return stream.getvalue().splitlines()
+
+
+def test_off_a_terminal_a_line_is_a_json_object_with_the_job() -> None:
+    dead = AttemptJudged(LEASE, Dead(Fault("crashed", "it died")), 0.1234)
+    written = [json.loads(line) for line in lines(LogSettings(), dead)]
+    assert written[0].pop("time").endswith("Z")
+    assert written == [
+        {
+            "level": "warning",
+            "logger": "roughneck.worker",
+            "message": "attempt failed, no other follows",
+            "job_id": "0-abc",
+            "processor": "echo",
+            "app": "web",
+            "attempt": 2,
+            "took_s": 0.123,
+            "code": "crashed",
+            "reason": "it died",
+        }
+    ]
+
+
+def test_for_people_a_line_is_a_sentence_with_fields() -> None:
+    again = AttemptJudged(LEASE, Again(500, Fault("retry", "try later")), 1.0)
+    (line,) = lines(LogSettings(format="text"), again)
+    assert line[12:] == (
+        " info    attempt failed, another follows  job_id=0-abc processor=echo app=web "
+        'attempt=2 took_s=1.0 code=retry reason="try later" again_in_ms=500'
+    )
+
+
+def test_success_is_told_on_request_only() -> None:
+    done = AttemptJudged(LEASE, Done(b"1"), 0.0)
+    assert lines(LogSettings(), done) == []
+    assert len(lines(LogSettings(level="debug"), done)) == 1
+
+
+def test_a_processors_own_line_keeps_its_level_and_fields() -> None:
+    said = AttemptLog(LEASE, "warning", "page is empty", {"url": "https://x.dk", "message": "m"})
+    written = json.loads(lines(LogSettings(), said)[0])
+    assert (written["level"], written["message"]) == ("warning", "page is empty")
+    assert (written["field_url"], written["field_message"]) == ("https://x.dk", "m")
+
+
+def test_what_changed_nothing_and_a_lost_link_are_told() -> None:
+    happenings = [
+        AttemptSettled("0-abc", "t", Settled.SETTLED),
+        AttemptSettled("0-abc", "t", Settled.LOST),
+        LinkChanged(up=False, reason="reset"),
+        LinkChanged(up=True),
+    ]
+    messages = [json.loads(line)["message"] for line in lines(LogSettings(), *happenings)]
+    assert messages == [
+        "the verdict changed nothing",
+        "the link to Redis is lost",
+        "the link to Redis is back",
+    ]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "rn_0123456789ab_Zm9vYmFyZm9vYmFyZm9vYmFyZm9vYmFy-_",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "Authorization: Bearer abcdefgh12345678",
+        "redis://app:hushhush@10.8.0.1:6379/0",
+    ],
+)
+@pytest.mark.parametrize("kind", ["json", "text"])
+def test_secrets_are_in_no_line(secret: str, kind: str) -> None:
+    stream = io.StringIO()
+    configure(LogSettings(format=kind), stream)  # type: ignore[arg-type]
+    try:
+        raise ValueError(f"cannot use {secret}")
+    except ValueError:
+        logging.getLogger("x").exception("failed with %s", secret, extra={"given": [secret]})
+    text = stream.getvalue()
+    assert "(hidden)" in text
+    for part in ("Zm9vYmFy", "MfKQ9r8G", "abcdefgh1234", "hushhush"):
+        assert part not in text
+
+
+def test_ordinary_text_is_left_alone() -> None:
+    for text in ("a basic idea", "http://127.0.0.1:8470/v1/jobs", "rn_x", '{"a":"b@c"}'):
+        assert redact(text) == text
