@@ -106,7 +106,7 @@ def _brackets(body: bytes) -> bytes:
 
 def _depth(brackets: bytes, at_most: int) -> int:
     """How deep balanced `brackets` nest; `at_most` + 1 for anything deeper."""
-    for depth in range(at_most + 1):
+    for depth in range(at_most):
         if not brackets:
             return depth
         shorter = brackets.replace(b"[]", b"")
