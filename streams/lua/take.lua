@@ -124,20 +124,7 @@ if room > 0 then
   else
     offer_late(pool)
   end
-  picked = pick(class, room, resident)
-end
-
--- ------------------------------------------------------------ read what was picked, lane by lane
-local function read(source)
-  local wanted = math.min(source.picked, #source.peek)
-  source.got, source.given = {}, 0
-  if wanted > 0 then
-    local streams = redis.call('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', wanted,
-      'STREAMS', stream_ .. source.lane, '>')
-    source.got = streams and streams[1][2] or {}
-  end
-  reseat(source.lane, source.peek[wanted + 1])
-  if wanted == 0 then drop_if_empty(source.lane) end
+  picked = pick(class, room, resident, worker)
 end
 
 -- ------------------------------------------------------------ lease
@@ -190,7 +177,7 @@ for _, source in ipairs(picked) do
     local found = redis.call('XRANGE', stream_ .. source.lane, source.entry, source.entry)[1]
     lease(found[2][2], source.lane, source.entry, source.pool)
   else
-    if not source.got then read(source) end
+    if not source.got then deliver(source, worker) end
     source.given = source.given + 1
     local entry = source.got[source.given]
     if entry then lease(entry[2][2], source.lane, entry[1]) end

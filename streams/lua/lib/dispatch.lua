@@ -111,9 +111,57 @@ local function advance(source, room)
   source.t = following and tonumber(following[2][4]) or nil
 end
 
+-- Delivers the entries that were picked from a lane to the worker, and seats the lane anew.
+local function deliver(source, worker)
+  local wanted = math.min(source.picked, #source.peek)
+  source.got, source.given = {}, 0
+  if wanted > 0 then
+    local streams = redis.call('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', wanted,
+      'STREAMS', stream_ .. source.lane, '>')
+    source.got = streams and streams[1][2] or {}
+  end
+  reseat(source.lane, source.peek[wanted + 1])
+  if wanted == 0 then drop_if_empty(source.lane) end
+end
+
+-- The one lane that is offered, with its app, if nothing else is: then there is nothing to choose.
+local function sole_lane()
+  if #groups ~= 1 then return nil end
+  local app, sources = next(groups[1].apps)
+  if next(groups[1].apps, app) or #sources > 1 or sources[1].entry then return nil end
+  return app, sources[1]
+end
+
+-- Delivers from the only lane without peeking: most takes of a busy worker are like this.
+local function pick_sole(class, room, worker, app, source)
+  if concurrency[app] then room = math.min(room, concurrency[app] - running[app]) end
+  if room <= 0 then return {} end
+  local streams = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', room,
+    'STREAMS', stream_ .. source.lane, '>')
+  if streams and streams.err then return nil end
+  source.got, source.given = streams and streams[1][2] or {}, 0
+  local count = #source.got
+  if count == 0 then
+    reseat(source.lane, nil)
+    drop_if_empty(source.lane)
+    return {}
+  end
+  local after = '(' .. source.got[count][1]
+  reseat(source.lane, redis.call('XRANGE', stream_ .. source.lane, after, '+', 'COUNT', 1)[1])
+  turn = tonumber(redis.call('HGET', turns_ .. class, '') or 0) + count
+  turns[app] = turn
+  local picked = {}
+  for i = 1, count do picked[i] = source end
+  return picked
+end
+
 -- The sources to lease from, one per free slot at most, in the order of the rule.
-local function pick(class, room, resident)
-  local picked, open = {}, clock(class).open
+local function pick(class, room, resident, worker)
+  local app, source = sole_lane()
+  local picked = app and pick_sole(class, room, worker, app, source)
+  if picked then return picked end
+  picked = {}
+  local open = clock(class).open
   while #picked < room do
     local group = choose_group(resident, open)
     if not group then break end

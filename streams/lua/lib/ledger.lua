@@ -28,7 +28,8 @@ end
 
 -- Says what happened; all that one call says is one entry of the stream, a line each.
 local function event(kind, id, lane, state, attempt, extra)
-  lines[#lines + 1] = table.concat({ kind, id, lane, state, attempt, extra }, '\t')
+  local line = kind .. '\t' .. id .. '\t' .. lane .. '\t' .. state .. '\t' .. attempt
+  lines[#lines + 1] = extra and line .. '\t' .. extra or line
 end
 
 -- The class's open time in ms: it stands while no worker takes or renews, and while paused.
