@@ -17,6 +17,7 @@ from streams.model import ResourceClass
 
 BUILTIN = "processors.builtin"
 ENTRY_POINTS = "roughneck.processors"
+LEFT_OUT = ("_", "test_", "conftest.")  # beginnings of names: parts, and tests that lie beside
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class Registry:
     def discover(cls, folders: Sequence[Path] = (), *, builtin: str = BUILTIN) -> "Registry":
         """All processors of the built-in package, of installed entry points and of `folders`.
 
-        Imports every module it finds; names with a leading underscore are left out. Raises
-        ConfigError naming the file that cannot be imported, or the folder that is not there.
+        Imports every module it finds; names with a leading underscore and tests are left out.
+        Raises ConfigError naming the file that cannot be imported, or the folder that is not there.
         """
         found = [*_in_package(builtin), *_in_entry_points()]
         for folder in dict.fromkeys(folder.expanduser().resolve() for folder in folders):
@@ -107,7 +108,7 @@ def _model_key(processor: Processor, model_keys: Mapping[str, str]) -> str:
 def _in_package(name: str) -> Iterator[Processor]:
     package = importlib.import_module(name)
     for part in sorted(pkgutil.iter_modules(package.__path__), key=lambda part: part.name):
-        if not part.name.startswith("_"):
+        if not part.name.startswith(LEFT_OUT):
             yield from processors_of(_import(f"{name}.{part.name}"))
 
 
@@ -135,7 +136,7 @@ def _in_folder(folder: Path) -> Iterator[Processor]:
     if not folder.is_dir():
         raise ConfigError(f"the processor folder {folder} does not exist")
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
-        if file.relative_to(folder).parts[0].startswith("_"):
+        if file.relative_to(folder).parts[0].startswith(LEFT_OUT):
             continue
         found = processors_of(_load(file))
         if not found:

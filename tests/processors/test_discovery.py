@@ -49,13 +49,15 @@ def test_the_built_in_package_is_searched_by_itself():
     assert Registry.discover().get("echo") is processor_of(echo)
 
 
-def test_a_file_in_a_folder_is_found_and_one_with_an_underscore_is_not(tmp_path):
+def test_a_file_in_a_folder_is_found_and_parts_and_tests_are_not(tmp_path):
     write(tmp_path, "length.py", "length")
     write(tmp_path, "_draft.py", "draft")
+    write(tmp_path, "_parts/__init__.py", "part")
+    write(tmp_path, "test_length.py", "tested")
+    write(tmp_path, "conftest.py", "conftest")
     found = discover(tmp_path)
     assert [one.name for one in found] == ["length"]
     assert found.get("length").origin.file == str(tmp_path / "length.py")
-    assert found.get("draft") is None
 
 
 def test_a_package_in_a_folder_may_have_parts(tmp_path):

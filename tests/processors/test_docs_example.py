@@ -1,0 +1,30 @@
+"""The example in docs/processors.md works as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from processors.dependencies.log import LogProvider
+from processors.sdk.host import Host
+from processors.sdk.registry import Registry
+from processors.sdk.testing import fake_attempt
+
+PAGE = Path(__file__).parents[2] / "docs" / "processors.md"
+
+
+async def test_the_example_is_found_runs_and_passes_its_own_tests(tmp_path):
+    code, test, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "word_count.py").write_text(code)
+    (tmp_path / "test_word_count.py").write_text(test)
+    found = Registry.discover([tmp_path]).get("word-count")
+    assert found is not None
+    async with Host(Registry([found]), [LogProvider()]) as host:
+        result = await host.run(fake_attempt(found, {"text": "to be or not to be"}))
+    assert msgspec.json.decode(result) == {"words": 6, "distinct": 4}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
+    assert "2 passed" in ran.stdout
