@@ -1,5 +1,6 @@
 """The example in docs/processors.md works as it stands there."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -24,7 +25,10 @@ async def test_the_example_is_found_runs_and_passes_its_own_tests(tmp_path):
     async with Host(Registry([found]), [LogProvider()]) as host:
         result = await host.run(fake_attempt(found, {"text": "to be or not to be"}))
     assert msgspec.json.decode(result) == {"words": 6, "distinct": 4}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
-    assert "2 passed" in ran.stdout
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    ran = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    said, _ = await ran.communicate()
+    assert ran.returncode == 0, said.decode()
+    assert b"2 passed" in said
