@@ -7,6 +7,7 @@ a list is split on commas; a secret may stand in a file, `ROUGHNECK_CLIENT__KEY_
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,11 +17,14 @@ from msgspec import inspect as shapes
 from gateway.delivery import CourierSettings
 from gateway.settings import GatewaySettings
 from processors.dependencies.guard import GuardSettings
+from processors.dependencies.http import HttpSettings
 from processors.dependencies.ollama_settings import OllamaSettings
 from processors.sdk.settings import ProcessorSettings
 from streams.errors import ConfigError
+from streams.model import ResourceClass
 from streams.settings import EngineSettings
 
+VERSION = installed_version("roughneck")
 PREFIX = "ROUGHNECK_"
 NOT_SETTINGS = frozenset({"SETTINGS", "EMBEDDED", "TEST_REDIS"})  # this file, make, the tests
 DEFAULT_FILE = Path("roughneck.toml")
@@ -47,7 +51,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one worker takes."""
 
     name: str = ""  # in front of the worker's id; empty: the host's name
-    classes: tuple[Literal["ollama", "io", "cpu"], ...] = ("ollama", "io", "cpu")
+    classes: tuple[ResourceClass, ...] = ()  # empty: io, cpu, and ollama where one answers
     io_slots: Slots = 10
     cpu_slots: Slots = 4
     ollama_slots: Slots = 1
@@ -77,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     courier: CourierSettings = CourierSettings()
     network: GuardSettings = GuardSettings()
     processors: ProcessorSettings = ProcessorSettings()
+    http: HttpSettings = HttpSettings()
     ollama: OllamaSettings = OllamaSettings()
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
@@ -164,6 +169,17 @@ def hide_password(url: str) -> str:
         return url
     name, colon, _ = user.partition(":")
     return f"{scheme}{separator}{name}{colon and ':(hidden)'}@{host}"
+
+
+def child_environment(given: Mapping[str, object]) -> dict[str, str]:
+    """This process's environment with settings of the command line added, for a child process."""
+    added = {
+        PREFIX + dotted.upper().replace(".", "__"): ",".join(map(str, value))
+        if isinstance(value, list | tuple)
+        else str(value)
+        for dotted, value in given.items()
+    }
+    return {**os.environ, **added}
 
 
 def _file_tree(path: Path | None, environ: Mapping[str, str]) -> dict[str, Any]:

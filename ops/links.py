@@ -1,0 +1,114 @@
+"""Connections to Redis, and the engine's parts over them.
+
+Calls are never repeated by the client: redis-py would by default send one up to eleven times, and
+not every call may be repeated.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mode import Service
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from ops.embedded import living_url
+from ops.settings import RedisSettings, Settings, hide_password
+from streams.broker import Broker
+from streams.callbacks import CallbackStore
+from streams.directory import Directory
+from streams.errors import ConfigError, Unavailable
+from streams.events import EventReader
+from streams.inspector import Inspector
+from streams.keyspace import Keyspace
+from streams.scripts import translated
+
+NO_REDIS = "no Redis: start one with `roughneck up`, or name one with --redis redis://HOST:6379/0"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The engine over one pool of connections."""
+
+    redis: "Redis"
+    keyspace: Keyspace
+    broker: Broker
+    inspector: Inspector
+    directory: Directory
+    callbacks: CallbackStore
+    events: EventReader
+
+    async def ping(self) -> None:
+        """Return when Redis answers. Raises Unavailable."""
+        with translated():
+            await self.redis.ping()
+
+
+def redis_url(settings: RedisSettings) -> str:
+    """The configured URL, else that of the embedded server if it runs. Raises Unavailable."""
+    url = settings.url or living_url(Path(settings.folder))
+    if not url:
+        raise Unavailable(NO_REDIS)
+    return url
+
+
+def open_redis(settings: RedisSettings, name: str, *, connections_max: int = 0) -> "Redis":
+    """A client that connects when it is first used, and names itself in CLIENT LIST.
+
+    Raises ConfigError for a URL that is none, without showing its password.
+    """
+    url = redis_url(settings)
+    options: dict[str, Any] = {
+        "max_connections": connections_max or settings.connections_max,
+        "timeout": settings.command_timeout_s,  # to wait for a free connection
+        "socket_timeout": settings.command_timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": f"roughneck-{name}",
+    }
+    if not url.startswith("unix:"):
+        options["socket_connect_timeout"] = settings.connect_timeout_s
+        options["socket_keepalive"] = True
+    try:
+        pool = BlockingConnectionPool.from_url(url, **options)
+    except ValueError as error:
+        raise ConfigError(f"redis.url: {error}: {hide_password(url)}") from error
+    return Redis.from_pool(pool)
+
+
+def engine_over(redis: "Redis", settings: Settings) -> Engine:
+    """The engine's parts over one client."""
+    keyspace = Keyspace(settings.engine.tag)
+    return Engine(
+        redis=redis,
+        keyspace=keyspace,
+        broker=Broker(redis, keyspace, settings.engine),
+        inspector=Inspector(redis, keyspace),
+        directory=Directory(redis, keyspace),
+        callbacks=CallbackStore(redis, keyspace, settings.engine),
+        events=EventReader(redis, keyspace),
+    )
+
+
+@asynccontextmanager
+async def opened_engine(settings: Settings, name: str) -> AsyncIterator[Engine]:
+    """The engine for as long as the block runs. Raises Unavailable when Redis does not answer."""
+    async with open_redis(settings.redis, name) as redis:
+        engine = engine_over(redis, settings)
+        await engine.ping()
+        yield engine
+
+
+class Connected(Service):
+    """Closes clients when it stops; start it first and stop it last."""
+
+    def __init__(self, clients: Sequence["Redis"]) -> None:
+        super().__init__()
+        self._clients = clients
+
+    async def on_stop(self) -> None:
+        """Close every connection."""
+        for client in self._clients:
+            await client.aclose()

@@ -1,0 +1,49 @@
+"""Where the parts are put together: the gateway and the courier."""
+
+import logging
+
+from mode import Service
+
+from gateway.app import build_app
+from gateway.courier import Courier
+from gateway.parts import GatewayParts, Stores
+from gateway.posting import Poster
+from gateway.server import GatewayServer
+from ops.links import Connected, engine_over, open_redis
+from ops.settings import Settings
+from processors.dependencies.guard import Guard
+
+log = logging.getLogger(__name__)
+
+BLOCKING_CONNECTIONS = 4  # each waits in XREAD, so none is shared
+
+
+def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Service]:
+    """The gateway, in the order in which to start; the server stands last."""
+    control = open_redis(settings.redis, "gateway")
+    waiting = open_redis(settings.redis, "gateway-events", connections_max=BLOCKING_CONNECTIONS)
+    engine = engine_over(control, settings)
+    stores = Stores(
+        engine.broker,
+        engine.inspector,
+        engine.directory,
+        engine.callbacks,
+        engine_over(waiting, settings).events,
+    )
+    guard = Guard(settings.network)
+    parts = GatewayParts(
+        settings.gateway, stores, checks={"redis": engine.ping}, check_url=guard.check_url
+    )
+    services: list[Service] = [Connected([control, waiting])]
+    if with_courier:
+        services += build_courier(settings)
+    return [*services, GatewayServer(build_app(parts), parts)]
+
+
+def build_courier(settings: Settings) -> list[Service]:
+    """The courier, on connections of its own, since it waits for callbacks on one of them."""
+    client = open_redis(settings.redis, "courier")
+    engine = engine_over(client, settings)
+    poster = Poster(Guard(settings.network), settings.courier)
+    courier = Courier(engine.callbacks, engine.directory, poster, settings.courier)
+    return [Connected([client]), courier]

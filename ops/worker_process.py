@@ -1,0 +1,234 @@
+"""One worker process: dependencies, engine, Faust runtime, chores, metrics, put together."""
+
+import logging
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from mode import Service
+
+from ops.chores import ManifestPublisher, OllamaWatch
+from ops.links import Connected, Engine, engine_over, open_redis
+from ops.logs import AttemptLines
+from ops.metrics import WorkerMetrics
+from ops.settings import VERSION, Settings
+from processors.dependencies import Provider
+from processors.dependencies.cache import CacheProvider
+from processors.dependencies.http import HttpProvider
+from processors.dependencies.log import LogProvider
+from processors.dependencies.ollama import OllamaProvider
+from processors.runtime import Runtime
+from processors.sdk.host import Host
+from processors.sdk.registry import Registry
+from streams.clock import SystemClock
+from streams.directory import WorkerCard
+from streams.errors import ConfigError, Unavailable
+from streams.loops import Chore
+from streams.loops.announcer import Announcer
+from streams.loops.expirer import Expirer
+from streams.loops.janitor import Janitor
+from streams.loops.promoter import Promoter
+from streams.loops.sweeper import Sweeper
+from streams.model import ResourceClass
+from streams.scripts import translated
+from streams.telemetry import Telemetry
+from streams.worker import Worker, WorkerPlan
+
+log = logging.getLogger(__name__)
+
+BLOCKING_CONNECTIONS = 2  # the doorbells wait in XREAD
+
+
+class WorkerProcess(Service):
+    """One worker: dependencies, engine, Faust runtime and chores. Stopping it drains it."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._telemetry = Telemetry()
+        self._started_ms = SystemClock().now_ms()
+        self._parts: list[Service] = []
+        self._draining = False
+        self._worker: Worker
+        self._engine: Engine
+
+    async def on_start(self) -> None:
+        """Open dependencies and begin to take jobs. Raises ConfigError naming what is wrong."""
+        settings = self._settings
+        ollama = OllamaProvider(settings.ollama)
+        registry = await self._registry(ollama)
+        classes = {processor.resource_class for processor in registry}
+        host = Host(registry, providers(settings, ollama), settings.processors)
+        await self._begin(host)
+        control = open_redis(settings.redis, "worker")
+        bell = open_redis(settings.redis, "worker-bell", connections_max=BLOCKING_CONNECTIONS)
+        await self._begin(Connected([control, bell]))
+        self._engine = engine_over(control, settings)
+        plan = await self._plan(registry, ollama)
+        self._worker = Worker(
+            self._engine.broker,
+            plan,
+            host.run,
+            control=control,
+            bell=bell,
+            telemetry=self._telemetry,
+        )
+        self._listen()
+        await self._begin(Runtime(self._worker, self._chores(registry, ollama, classes)))
+        log.info("worker is ready", extra={"worker": plan.id, "classes": ",".join(sorted(classes))})
+
+    async def on_stop(self) -> None:
+        """Drain, withdraw, close: in the opposite order of the start."""
+        self._draining = True
+        while self._parts:
+            part = self._parts.pop()
+            await part.stop()
+            if isinstance(part, Runtime):
+                await self._withdraw()
+
+    async def _begin(self, part: Service) -> None:
+        self._parts.append(part)
+        await part.start()
+
+    async def _registry(self, ollama: OllamaProvider) -> Registry:
+        """The processors of the classes that this worker serves."""
+        settings = self._settings
+        found = Registry.discover(processor_folders(settings))
+        classes = set(settings.worker.classes) or await reachable_classes(ollama)
+        classes -= {name for name in classes if slots_of(settings)[name] == 0}
+        registry = found.of_classes(classes)
+        if not len(registry):
+            raise ConfigError(f"no processor is of class {' or '.join(sorted(classes))}")
+        return registry
+
+    async def _plan(self, registry: Registry, ollama: OllamaProvider) -> WorkerPlan:
+        by_class: dict[ResourceClass, list[str]] = {}
+        for processor in registry:
+            by_class.setdefault(processor.resource_class, []).append(processor.name)
+        slots = slots_of(self._settings)
+        serves_ollama = ResourceClass.OLLAMA in by_class
+        return WorkerPlan(
+            id=worker_id(self._settings.worker.name),
+            slots={name: slots[name] for name in by_class},
+            processors=by_class,
+            ollama_host=ollama.host if serves_ollama else "",
+            models=await ollama.models() if serves_ollama else (),
+        )
+
+    def _chores(
+        self, registry: Registry, ollama: OllamaProvider, classes: Collection[ResourceClass]
+    ) -> list[Chore]:
+        engine, aliases = self._engine, self._settings.ollama.models
+        cards = registry.cards({alias: alias for alias in aliases}, self._started_ms)
+        chores: list[Chore] = [
+            ManifestPublisher(engine.directory, cards),
+            Announcer(engine.directory, self._card),
+            Promoter(engine.broker),
+            Expirer(engine.broker),
+            Sweeper(engine.broker, engine.inspector),
+            Janitor(engine.broker, engine.directory),
+        ]
+        if ResourceClass.OLLAMA in classes:
+            chores.insert(0, OllamaWatch(ollama, self._worker))
+        return chores
+
+    def _listen(self) -> None:
+        self._telemetry.listeners.append(AttemptLines())
+        port = self._settings.worker.metrics_port
+        if port:
+            slots = {str(name): count for name, count in self._worker.plan.slots.items()}
+            metrics = WorkerMetrics(VERSION, slots)
+            try:
+                stop = metrics.serve("127.0.0.1", port)
+            except OSError as error:
+                raise ConfigError(f"worker.metrics_port: {port}: {error.strerror}") from error
+            self._telemetry.listeners.append(metrics)
+            self._parts.append(Closing(stop))
+
+    def _card(self) -> WorkerCard:
+        worker, intakes = self._worker, self._worker.intakes
+        port = self._settings.worker.metrics_port
+        return WorkerCard(
+            id=worker.plan.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
+            pools={name: intake.pool for name, intake in intakes.items()},
+            slots={name: intake.slots for name, intake in intakes.items()},
+            running={name: intake.running for name, intake in intakes.items()},
+            processors=tuple(name for names in worker.plan.processors.values() for name in names),
+            models=tuple(worker.models),
+            resident=worker.resident,
+            healthy=worker.health().healthy,
+            draining=self._draining,
+            started_ms=self._started_ms,
+            seen_ms=SystemClock().now_ms(),
+            metrics_url=f"http://127.0.0.1:{port}/metrics" if port else "",
+        )
+
+    async def _withdraw(self) -> None:
+        try:
+            with translated():
+                await self._engine.directory.withdraw_worker(self._worker.plan.id)
+        except Unavailable:
+            log.info("the worker could not say goodbye; it counts as gone in a minute")
+
+
+class Closing(Service):
+    """Calls something when it stops."""
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        super().__init__()
+        self._close = close
+
+    async def on_stop(self) -> None:
+        """Call it."""
+        self._close()
+
+
+def providers(settings: Settings, ollama: OllamaProvider) -> list[Provider]:
+    """Everything that processors may be given; a new dependency is one line here."""
+    return [
+        LogProvider(),
+        CacheProvider(),
+        HttpProvider(settings.http, settings.network),
+        ollama,
+    ]
+
+
+def processor_folders(settings: Settings) -> list[Path]:
+    """The extra folders with processors."""
+    return [Path(folder).expanduser() for folder in settings.processors.folders]
+
+
+def slots_of(settings: Settings) -> dict[ResourceClass, int]:
+    """How many attempts of each class a worker may run at once."""
+    worker = settings.worker
+    return {
+        ResourceClass.OLLAMA: worker.ollama_slots,
+        ResourceClass.IO: worker.io_slots,
+        ResourceClass.CPU: worker.cpu_slots,
+    }
+
+
+async def reachable_classes(ollama: OllamaProvider) -> set[ResourceClass]:
+    """io and cpu, and ollama where one answers: what a worker serves that was told nothing."""
+    classes = {ResourceClass.IO, ResourceClass.CPU}
+    await ollama.open()
+    try:
+        await ollama.check()
+    except Unavailable as error:
+        log.info("class ollama is not served", extra={"reason": str(error)})
+        return classes
+    finally:
+        await ollama.close()
+    return classes | {ResourceClass.OLLAMA}
+
+
+def worker_id(name: str) -> str:
+    """A name that is never used again: the host's or the given one, and a nonce."""
+    readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or socket.gethostname())[:40]
+    return f"{readable}-{secrets.token_hex(5)}"
