@@ -143,6 +143,8 @@ class Committer:
             if not intake.deliver(lease):
                 self.put(Settlement(lease.job_id, lease.token, HandedBack()))
         self._plan_look(intake, call, taken)
+        if intake.dirty:  # the bell rang while the answer was on its way
+            self._work.set()
 
     def _plan_look(self, intake: Intake, call: Take, taken: Taken) -> None:
         """Look again at once after a full answer, else when Redis said or when the bell rings."""

@@ -221,7 +221,7 @@ class Worker(Service):
     async def _listen(self) -> None:
         """Wait at the doorbells, on a connection of its own, for work and for cancel requests."""
         keys = self.broker.keyspace
-        after = {keys.key("doorbell_", name): "$" for name in self.intakes}
+        after = {keys.key("doorbell_", name): "0-0" for name in self.intakes}
         by_key = {keys.key("doorbell_", name): intake for name, intake in self.intakes.items()}
         block_ms = self.broker.settings.poll_ceiling_ms
         while not self.should_stop:
@@ -337,7 +337,7 @@ class Worker(Service):
     async def _wait_idle(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
         while self.running and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)  # noqa: ASYNC110 - attempts end one by one, none waits for it
 
     async def on_stop(self) -> None:
         """Close the connection; leave no consumer behind that Redis still lists."""
