@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 ALWAYS = 0
+INFERENCE = ("/api/generate", "/api/chat", "/api/embed")
 
 
 class Kind(StrEnum):
@@ -38,7 +39,7 @@ class Kind(StrEnum):
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which requests: all of these must hold."""
 
-    route: str = ""  # such as /api/chat; empty: any
+    route: str = ""  # such as /api/ps; empty: any of generate, chat and embed
     model: str = ""
     nth: int = 0  # only the n-th of the requests that fit, counted from 1; 0: each
     prob: float = 1.0
@@ -119,7 +120,8 @@ class _Ordered:
 
     def strikes(self, route: str, model: str, rng: random.Random) -> bool:
         match = self.fault.match
-        if match.route not in ("", route) or match.model not in ("", model):
+        routes = (match.route,) if match.route else INFERENCE
+        if route not in routes or match.model not in ("", model):
             return False
         self._seen += 1
         if match.nth not in (0, self._seen):

@@ -34,6 +34,7 @@ class SimServer:
         self._app = build(config, self._cut_power)
         self._server: uvicorn.Server | None = None
         self._down_s: float | None = None
+        self._stopped = threading.Event()
 
     @property
     def url(self) -> str:
@@ -42,11 +43,12 @@ class SimServer:
 
     async def run(self) -> None:
         """Serve until stopped, with a pause at every fault that closes the listener."""
-        while True:
+        while not self._stopped.is_set():
             listener = self._socket or _listener(self._host, self._port)
             self._socket = None
             self._down_s = None
             self._server = uvicorn.Server(self._uvicorn_config())
+            self._server.should_exit = self._stopped.is_set()
             await self._server.serve(sockets=[listener])
             if self._down_s is None:
                 return
@@ -54,7 +56,7 @@ class SimServer:
 
     def stop(self) -> None:
         """Make `run` return; safe to call from another thread."""
-        self._down_s = None
+        self._stopped.set()
         if self._server is not None:
             self._server.force_exit = True
             self._server.should_exit = True
@@ -73,6 +75,8 @@ class SimServer:
     def _cut_power(self, seconds: float, drop_connections: bool) -> None:
         assert self._server is not None
         self._down_s = seconds
+        for listening in self._server.servers:
+            listening.close()
         if drop_connections:
             for connection in list(self._server.server_state.connections):
                 connection.transport.close()

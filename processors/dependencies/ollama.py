@@ -29,6 +29,7 @@ from processors.dependencies.ollama_settings import (
     host_identity,
 )
 from processors.dependencies.ollama_slot import HostSlot
+from streams.clock import Clock, SystemClock
 from streams.errors import Unavailable
 from streams.model import ResourceClass
 
@@ -44,9 +45,10 @@ class OllamaProvider:
     name = "ollama"
     classes = frozenset({ResourceClass.OLLAMA})
 
-    def __init__(self, settings: OllamaSettings) -> None:
+    def __init__(self, settings: OllamaSettings, clock: Clock | None = None) -> None:
         """Raises ConfigError for a host that may not be used; see `host_identity`."""
         self._settings = settings
+        self._clock = clock or SystemClock()
         self.host = host_identity(settings)
         self._slot = HostSlot(Path(settings.runtime_dir), self.host)
         self._server: OllamaHost | None = None
@@ -58,7 +60,7 @@ class OllamaProvider:
 
     async def open(self) -> None:
         """Make the clients; nothing is sent."""
-        self._server = OllamaHost(self._settings)
+        self._server = OllamaHost(self._settings, self._clock)
 
     async def check(self) -> None:
         """Return when Ollama answers. Raises Unavailable with the address that was tried."""
@@ -97,9 +99,8 @@ class OllamaProvider:
 
     async def resident(self) -> str:
         """The alias that is in memory and stays longest, or "". Raises HostAway."""
-        now_ms = time.time_ns() // 1_000_000
         for resident in await self._opened.residents():
-            if resident.expires_ms <= now_ms:
+            if resident.expires_ms <= self._clock.now_ms():
                 continue
             for name, alias in self._settings.models.items():
                 if matches(resident, alias):

@@ -1,10 +1,8 @@
 """One Ollama server: what it has, loading, asking; every error translated to ours."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -22,6 +20,7 @@ from processors.dependencies.ollama_errors import (
     translate,
 )
 from processors.dependencies.ollama_settings import ModelAlias, OllamaSettings
+from streams.clock import Clock
 from streams.errors import Rejected, Retry
 
 BYTES_PER_TOKEN = 3  # a cautious estimate for Danish and English
@@ -39,9 +38,10 @@ class Resident(msgspec.Struct, frozen=True):
 class OllamaHost:
     """The server behind one URL. Does not see to it that only one asks at a time."""
 
-    def __init__(self, settings: OllamaSettings) -> None:
+    def __init__(self, settings: OllamaSettings, clock: Clock) -> None:
         """Opens nothing until the first call."""
         self._settings = settings
+        self._clock = clock
         timeout = httpx.Timeout(
             None, connect=settings.connect_timeout_s, write=30.0, pool=settings.connect_timeout_s
         )
@@ -90,9 +90,8 @@ class OllamaHost:
 
     async def holds(self, alias: ModelAlias) -> bool:
         """Whether the model is in memory, with this context and for now to stay."""
-        now_ms = datetime.now(UTC).timestamp() * 1_000
         return any(
-            matches(resident, alias) and resident.expires_ms > now_ms
+            matches(resident, alias) and resident.expires_ms > self._clock.now_ms()
             for resident in await self.residents()
         )
 
@@ -101,7 +100,7 @@ class OllamaHost:
 
         Raises HostAway, to come back when the next probe is due.
         """
-        now = time.monotonic()
+        now = self._clock.monotonic()
         gate = self._breaker.gate(now)
         if gate is Gate.OPEN:
             left_s = self._breaker.left_s(now)
@@ -191,7 +190,7 @@ class OllamaHost:
 
     def _blamed(self, away: HostAway) -> HostAway:
         """Hold a failure against the host; the error then waits at least for the breaker."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         self._breaker.failed(now)
         away.after_s = max(away.after_s or 0.0, self._breaker.left_s(now))
         return away

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.ollama.simulated import Sim, Simulated, small_models
 
 from ops.sim_ollama import SimConfig
+from tests.ollama.simulated import Sim, Simulated, small_models
 
 
 @pytest.fixture

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import msgspec
 import ollama
 
 from ops.sim_ollama import ModelSpec, SimConfig, SimServer
+from processors.builtin.ask import ask
 from processors.dependencies.ollama import AttemptOllama, ModelAlias, OllamaProvider, OllamaSettings
-from streams.model import Lane, Lease, Priority, ResourceClass
+from processors.sdk.declaration import declared
+from processors.sdk.testing import FakeAttempt, fake_attempt
+from streams.clock import Clock, SystemClock
 
 WAIT_S = 10.0
 BIG, SMALL, THINKER = "big:32b", "small:8b", "thinker:8b"
@@ -90,51 +94,33 @@ class Simulated:
         return Sim(self._running.enter_context(SimServer(config=config).in_thread()))
 
 
-class TestAttempt:
-    """An attempt that keeps what it is told."""
+class ModelAttempt(FakeAttempt):
+    """An attempt at `ask` in the lane of a model, which measures its untimed time."""
 
-    __test__ = False
-
-    def __init__(self, model: str = "small", job_id: str = "job-1", attempt: int = 1) -> None:
-        lane = Lane(ResourceClass.OLLAMA, "app", Priority.NORMAL, "ask", model)
-        self.lease = Lease(
-            job_id=job_id,
-            token="t",
-            lane=lane,
-            entry_id="1-0",
-            pool="ollama@test",
-            attempt=attempt,
-            failures=0,
-            attempts_max=3,
-            timeout_ms=60_000,
-            backoff_ms=1_000,
-            backoff_max_ms=300_000,
-            submitted_ms=0,
-            leased_ms=0,
-            payload=None,
-            payload_bytes=0,
-        )
-        self.payload = b""
-        self.started_ms = 0
-        self.timeout_s = 60.0
-        self.deadline = time.monotonic() + 60
-        self.notes: list[str] = []
+    def __init__(self, model: str = "small", attempt: int = 1) -> None:
+        processor = declared(ask)
+        assert processor is not None
+        base = fake_attempt(processor, {"prompt": "x"}, attempt=attempt)
+        lane = msgspec.structs.replace(base.lease.lane, model=model)
+        super().__init__(msgspec.structs.replace(base.lease, lane=lane), base.payload)
         self.untimed_s = 0.0
-        self.logged: list[str] = []
 
     @contextmanager
-    def untimed(self) -> Iterator[None]:
+    def untimed(self) -> Iterator[None]:  # type: ignore[override]  # measures, where the base has nothing to do
         began = time.monotonic()
         try:
             yield
         finally:
             self.untimed_s += time.monotonic() - began
 
-    def progress(self, fraction: float | None, note: str = "") -> None:
-        self.notes.append(note)
 
-    def log(self, level: str, message: str, **fields: object) -> None:
-        self.logged.append(message)
+class MovedClock(SystemClock):
+    """The machine's clocks, moved ahead by hand."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
 
 
 def settings_for(sim: Sim, directory: Path, **fields: Any) -> OllamaSettings:
@@ -149,9 +135,11 @@ def settings_for(sim: Sim, directory: Path, **fields: Any) -> OllamaSettings:
 
 
 @asynccontextmanager
-async def provided(settings: OllamaSettings) -> AsyncIterator[OllamaProvider]:
+async def provided(
+    settings: OllamaSettings, clock: Clock | None = None
+) -> AsyncIterator[OllamaProvider]:
     """An open provider."""
-    provider = OllamaProvider(settings)
+    provider = OllamaProvider(settings, clock)
     await provider.open()
     try:
         yield provider
@@ -165,7 +153,7 @@ async def asking(
 ) -> AsyncIterator[AttemptOllama]:
     """The model of one attempt."""
     async with provided(settings_for(sim, directory, **fields)) as provider:
-        yield provider.inject(TestAttempt(model))
+        yield provider.inject(ModelAttempt(model))
 
 
 async def failure(doing: Awaitable[object]) -> Exception:

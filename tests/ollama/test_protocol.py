@@ -8,9 +8,9 @@ import httpx
 import jsonschema_rs
 import ollama
 import pytest
-from tests.ollama.simulated import BIG, SMALL, THINKER, Sim, Simulated, failure, small_models
 
 from ops.sim_ollama import SimConfig, fixture_key
+from tests.ollama.simulated import BIG, SMALL, THINKER, Sim, Simulated, failure, small_models
 
 HELLO = [{"role": "user", "content": "Hvad er klokken?"}]
 COUNTERS = {
