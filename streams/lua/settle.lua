@@ -36,11 +36,11 @@ local function hand_back(job)
 end
 
 local function settle(id, token, kind, number, first, second)
-  local job = read_job(id)
+  local job = read_job(id, kind == 'done' and DONE or nil)
   if not job then return 'lost' end
   if job.token == '-' .. token then return 'already' end
   if job.token ~= token then
-    forgive(job, token)
+    forgive(read_job(id), token)
     return 'lost'
   end
   if job.state ~= 'active' then return 'already' end

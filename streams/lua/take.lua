@@ -47,7 +47,7 @@ for recorded, ids in string.gmatch(calls, '(%d+)([^\n]*)\n') do
     local n = 0
     for id in string.gmatch(ids, '%S+') do
       n = n + 1
-      local job = read_job(id, RUN)
+      local job = read_job(id)
       if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
     end
     return reply
@@ -142,10 +142,10 @@ end
 local deadline = string.format('%d', now + lease_ms)
 
 local function lease(id, lane, entry, from)
-  local job = read_job(id, from and EVERY or RUN)
+  local job = id and read_job(id, not from and RUN or nil, lane)
   if job and job.entry == entry and job.state == 'active' and not from then
     -- The group was made anew and delivered what is leased already: the lease stands.
-    redis.call('ZADD', leases_ .. job.pool, 'NX', now, lane .. '|' .. entry)
+    redis.call('ZADD', leases_ .. redis.call('HGET', job_ .. id, 'pool'), 'NX', now, lane .. '|' .. entry)
     return
   end
   if not job or job.entry ~= entry or job.state ~= (from and 'active' or 'waiting') then

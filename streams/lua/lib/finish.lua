@@ -18,19 +18,18 @@
 --       callback_inline_max_bytes  int  larger results are sent as a link
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
-local RUN = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'expires', 'limits',
-  'at', 'size', 'tags', 'trace' }
+local RUN = { 'state', 'entry', 'attempt', 'failures', 'expires', 'limits', 'at', 'size', 'tags',
+  'trace' }
+local DONE = { 'state', 'lane', 'token', 'entry', 'pool', 'attempt', 'callback', 'ends' }
 local EVERY = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel', 'crashes',
   'prev', 'expires', 'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace' }
-local SETTLE = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel',
-  'crashes', 'prev', 'expires', 'callback', 'ends' }
 
--- The fields of a job's record that are needed to run it or to end it; nil when there is none.
-local function read_job(id, fields)
-  fields = fields or SETTLE
+-- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
+local function read_job(id, fields, lane)
+  fields = fields or EVERY
   local row = redis.call('HMGET', job_ .. id, unpack(fields))
   if not row[1] then return nil end
-  local job = { id = id }
+  local job = { id = id, lane = lane }
   for i, value in ipairs(row) do
     if value then job[fields[i]] = value end
   end
@@ -116,11 +115,11 @@ local function finish(job, state, code, message, result, staged)
   end
   if job.callback then record_callback(job, state, code, message, result) end
   if result and not staged then redis.call('SET', result_ .. job.id, result, 'PX', keep) end
-  local fields = { 'state', state, 'end', now_text, 'ends', job.ends }
+  redis.call('HSET', job_ .. job.id, 'state', state, 'end', now_text)
+  if job.callback then redis.call('HSET', job_ .. job.id, 'ends', job.ends) end
   if code and code ~= '' then
-    fields[7], fields[8], fields[9], fields[10] = 'code', code, 'error', message or ''
+    redis.call('HSET', job_ .. job.id, 'code', code, 'error', message or '')
   end
-  redis.call('HSET', job_ .. job.id, unpack(fields))
   redis.call('PEXPIRE', job_ .. job.id, keep)
   redis.call('PEXPIRE', payload_ .. job.id, keep)
   if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
