@@ -21,6 +21,7 @@ from streams.model import NewJob, Submitted
 CALL_JOBS_MAX = 1_000  # what one Broker.submit may carry
 CALL_BYTES_MAX = 1024 * 1024  # of payload; a single larger request still goes as one call
 CALLS_AT_ONCE = 2  # one on its way while the next is gathered
+STOPPING = "the gateway stops"
 
 
 class Acceptor(Protocol):
@@ -59,6 +60,7 @@ class DirectAcceptor(Service):
         self._waiting: deque[Waiting] = deque()
         self._jobs_waiting = 0
         self._arrived = asyncio.Event()
+        self._callers: list[asyncio.Future[None]] = []
 
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Accept jobs; the answers come in their order. See `Acceptor`."""
@@ -73,13 +75,14 @@ class DirectAcceptor(Service):
 
     async def on_started(self) -> None:
         """Start the callers."""
-        for _ in range(CALLS_AT_ONCE):
-            self.add_future(self._call())
+        self._callers = [self.add_future(self._call()) for _ in range(CALLS_AT_ONCE)]
 
     async def on_stop(self) -> None:
-        """Refuse what is still waiting."""
-        _refuse(self._waiting, Unavailable("the gateway stops"))
+        """Refuse what is still waiting; calls under way may end."""
+        _refuse(self._waiting, Unavailable(STOPPING))
         self._arrived.set()
+        if self._callers:
+            await asyncio.wait(self._callers, timeout=self._settings.accept_wait_s)
 
     async def _call(self) -> None:
         while not self.should_stop:
@@ -114,13 +117,19 @@ class DirectAcceptor(Service):
                 return
             for one in group:  # one of them may be at fault: the others shall not pay for it
                 await self._submit([one])
-            return
-        start = 0
-        for one in group:
-            end = start + len(one.jobs)
-            if not one.answer.done():
-                one.answer.set_result(answers[start:end])
-            start = end
+        else:
+            _hand_out(group, answers)
+        finally:
+            _refuse(group, Unavailable(STOPPING))  # whoever has no answer by now was cut off
+
+
+def _hand_out(group: Iterable[Waiting], answers: Sequence[Submitted]) -> None:
+    start = 0
+    for one in group:
+        end = start + len(one.jobs)
+        if not one.answer.done():
+            one.answer.set_result(list(answers[start:end]))
+        start = end
 
 
 def _refuse(group: Iterable[Waiting], error: Exception) -> None:

@@ -9,6 +9,7 @@ making a second job. What is not safe to repeat is sent once.
 """
 
 import asyncio
+import math
 import random
 import time
 import uuid
@@ -77,7 +78,7 @@ def submitting_batch(jobs: Iterable[Mapping[str, Any]], key: str | None) -> Send
 
 def reading(job_id: str, wait_s: float = 0.0) -> Sending[JobView]:
     """GET /v1/jobs/{id}, waiting for the end if told to."""
-    headers = {"prefer": f"wait={wait_s:.0f}"} if wait_s else {}
+    headers = {"prefer": f"wait={math.ceil(wait_s)}"} if wait_s else {}
     return Sending("GET", f"/v1/jobs/{job_id}", JobView, headers=headers, wait_s=wait_s)
 
 
@@ -109,9 +110,11 @@ def pause_s(tried: int, sending: Sending[Any], reply: httpx.Response | None) -> 
 
     `reply` is None when no answer came.
     """
-    if not sending.repeatable or tried >= TRIES or (reply and reply.status_code not in AGAIN):
+    if not sending.repeatable or tried >= TRIES:
         return None
-    asked = reply.headers.get("retry-after", "") if reply else ""
+    if reply is not None and reply.status_code not in AGAIN:
+        return None
+    asked = "" if reply is None else reply.headers.get("retry-after", "")
     if asked.isdecimal():
         return min(float(asked), LAST_S)
     return random.uniform(0, min(LAST_S, FIRST_S * 2 ** (tried - 1)))
@@ -133,7 +136,8 @@ def verify_callback(
 ) -> tuple[str, Any]:
     """The webhook-id and the decoded body of a genuine callback. Raises signing.BadSignature.
 
-    The id is the same for every delivery of one callback: remember it to act once.
+    The body has the fields of `rendering.CallbackBody`. The id is the same for every delivery of
+    one callback: remember it to act once.
     """
     lower = {name.lower(): value for name, value in headers.items()}
     callback_id = signing.verify(live_secrets, lower, body, now_s=time.time())

@@ -42,15 +42,14 @@ class GatewayServer(Service):
         self._parts = parts
         self._settings = parts.settings
         self._app = app
-        self._socket: socket.socket | None = None
+        self._port = self._settings.port
         self._server: QuietServer | None = None
         self._ended = asyncio.Event()
 
     @property
     def port(self) -> int:
         """The bound port, also where the settings said 0."""
-        assert self._socket is not None
-        return int(self._socket.getsockname()[1])
+        return self._port
 
     @property
     def url(self) -> str:
@@ -62,10 +61,11 @@ class GatewayServer(Service):
 
     async def on_start(self) -> None:
         """Start the parts, bind the port, serve. Raises ConfigError when the port is taken."""
-        self._socket = bound_socket(self._settings)
+        bound = bound_socket(self._settings)
+        self._port = bound.getsockname()[1]
         await self._parts.maybe_start()
         self._server = QuietServer(server_config(self._app, self._settings))
-        self.add_future(self._serve(self._server, self._socket))
+        self.add_future(self._serve(self._server, bound))
         await self._server.up.wait()
 
     async def on_stop(self) -> None:
