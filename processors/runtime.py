@@ -28,7 +28,7 @@ Pull = Callable[[], Awaitable[Lease]]
 log = logging.getLogger(__name__)
 
 
-class PullChannel(faust.Channel[Any]):  # type: ignore[misc]
+class PullChannel(faust.Channel[Any]):
     """A channel whose next value is a lease: an actor that waits here is a free slot."""
 
     def __init__(self, app: faust.App, *, pull: Pull, **fields: Any) -> None:
@@ -45,14 +45,14 @@ class PullChannel(faust.Channel[Any]):  # type: ignore[misc]
             await asyncio.Event().wait()  # the drain goes on; then Faust cancels its actors
 
 
-class NoBroker(BootStrategy):  # type: ignore[misc]
+class NoBroker(BootStrategy):
     """Boots agents and timers only."""
 
     enable_kafka = False
     enable_web = False
 
 
-class RedisApp(faust.App):  # type: ignore[misc]
+class RedisApp(faust.App):
     """A Faust app without topics, transport and Kafka."""
 
     BootStrategy = NoBroker
@@ -111,7 +111,7 @@ class Runtime(Service):
             log.exception("chore failed", extra={"chore": chore.name})
             self.worker.telemetry.emit(ChoreFailed(chore.name, repr(error)))
 
-    async def _drain(self, app: faust.App, **_: Any) -> None:
+    async def _drain(self, *_: Any, **__: Any) -> None:
         await self.worker.drain()
 
     async def on_start(self) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
-from redis.exceptions import ResponseError
 
 from streams.broker import Broker, take_row
 from streams.errors import Unavailable
@@ -116,11 +116,8 @@ class Committer:
             self._taken(intake, call, answer, worker)
 
     async def _settled(
-        self, settlements: Sequence[Settlement], answers: object, worker: str
+        self, settlements: Sequence[Settlement], answers: Sequence[Any], worker: str
     ) -> None:
-        if isinstance(answers, ResponseError):
-            raise answers
-        assert isinstance(answers, list)
         for settlement, raw in zip(settlements, answers, strict=True):
             answer = Settled(text(raw))
             if answer is Settled.UNSTAGED and isinstance(settlement.verdict, Done):
@@ -131,12 +128,9 @@ class Committer:
             elif self._telemetry.listeners:
                 self._telemetry.emit(AttemptSettled(settlement.job_id, settlement.token, answer))
 
-    def _taken(self, intake: Intake, call: Take, answer: object, worker: str) -> None:
+    def _taken(self, intake: Intake, call: Take, answer: Sequence[Any], worker: str) -> None:
         intake.asked -= call.slots
         loop = asyncio.get_running_loop()
-        if isinstance(answer, ResponseError):
-            raise answer
-        assert isinstance(answer, list)
         taken = self._broker.taken(call, answer)
         self.taken_at = loop.time()
         for lease in taken.leases:

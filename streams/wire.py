@@ -36,8 +36,8 @@ class Wire:
     async def call(self, calls: Sequence[Call]) -> list[Any]:
         """Send calls in one write and wait for all answers.
 
-        Raises Unavailable when the link fails or is too slow; what was sent may then have been
-        done or not. An error of one script is returned in its place.
+        Raises Unavailable when the link fails, is too slow, or a script failed; what was sent may
+        then have been done or not.
         """
         async with self._lock:
             connection = self._connection or await self._connect()
@@ -61,9 +61,9 @@ class Wire:
             await self.close(f"no answer within {patience:.1f} s")
             raise Unavailable("Redis does not answer in time") from error
         for reply in replies:
-            if isinstance(reply, failures.NoScriptError):
-                await self.close("the scripts are not loaded")
-                raise Unavailable("the script cache was flushed") from reply
+            if isinstance(reply, failures.RedisError):
+                await self.close("a script failed")  # a new connection loads the scripts again
+                raise Unavailable(f"Redis refused a script: {reply}") from reply
         return replies
 
     async def _connect(self) -> Any:

@@ -5,12 +5,14 @@ have plain loops. Nothing here knows a processor: `run` is given.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from mode import Service
+from redis.exceptions import ResponseError
 
 from streams.attempt import Attempt
 from streams.broker import Broker
@@ -99,6 +101,7 @@ class Worker(Service):
         self._draw = random.Random()
         self._heard_at = time.monotonic()
         self._lag_s = 0.0
+        self._emptied = asyncio.Event()
 
     def _pool(self, name: ResourceClass) -> str:
         host = self.plan.ollama_host if name is ResourceClass.OLLAMA else ""
@@ -167,6 +170,8 @@ class Worker(Service):
         lease = attempt.lease
         self.running.pop(lease.job_id, None)
         self._progress.pop(lease.job_id, None)
+        if not self.running:
+            self._emptied.set()
         self.intakes[lease.lane.resource_class].freed()
         if verdict is not None:
             self._committer.put(Settlement(lease.job_id, lease.token, verdict))
@@ -228,7 +233,8 @@ class Worker(Service):
             try:
                 with translated():
                     reply = await self._bell.xread(after, block=block_ms)
-            except Unavailable:
+            except (Unavailable, ResponseError) as error:
+                self.log.debug("no answer at the doorbell: %s", error)
                 await asyncio.sleep(0.2)
                 continue
             self._heard_at = time.monotonic()
@@ -262,8 +268,6 @@ class Worker(Service):
             flat = [part for lease in chunk for part in (lease.job_id, lease.token)]
             lease_ms = self.broker.settings.lease_ms
             [answer] = await self._wire.call([("renew", [self.plan.id, lease_ms, *flat])])
-            if isinstance(answer, Exception):
-                raise answer
             told = Renewed(
                 lost=frozenset(text(job) for job, what in pairs(answer) if what == b"lost"),
                 cancel=frozenset(text(job) for job, what in pairs(answer) if what == b"cancel"),
@@ -291,7 +295,7 @@ class Worker(Service):
             if said:
                 try:
                     await self.broker.report([(job, *row) for job, row in said.items()])
-                except Unavailable:
+                except (Unavailable, ResponseError):
                     continue  # progress is worth no retry: the next one says more
 
     async def _measure_lag(self) -> None:
@@ -335,9 +339,10 @@ class Worker(Service):
             self.log.warning("verdicts are not settled: Redis does not answer")
 
     async def _wait_idle(self, limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
-        while self.running and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)  # noqa: ASYNC110 - attempts end one by one, none waits for it
+        self._emptied.clear()
+        if self.running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), limit_s)
 
     async def on_stop(self) -> None:
         """Close the connection; leave no consumer behind that Redis still lists."""

@@ -160,8 +160,8 @@ async def _latency(settings: Settings, jobs: int) -> Measured:
     async with _engine(settings) as engine, asyncio.TaskGroup() as group:
         working = group.create_task(_work(settings, 10, jobs))
         clock = engine.keyspace.key("clock_", ResourceClass.IO)
-        while not working.done() and not await engine.redis.exists(clock):  # has asked once
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 - another process says so, in Redis
+        while not working.done() and not await engine.redis.exists(clock):  # noqa: ASYNC110 - until it has asked
+            await asyncio.sleep(0.05)
         began = time.monotonic()
         for number in range(jobs):
             await asyncio.sleep(max(0.0, began + number / LATENCY_PER_S - time.monotonic()))
