@@ -51,7 +51,7 @@ class OllamaHost:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        await self._client.close()  # type: ignore[no-untyped-call]  # untyped in ollama 0.6
         await self._http.aclose()
 
     async def version(self) -> str:

@@ -49,7 +49,7 @@ class Sim:
         try:
             yield client
         finally:
-            await client.close()
+            await client.close()  # type: ignore[no-untyped-call]  # untyped in ollama 0.6
 
     async def fault(self, kind: str, **fields: Any) -> None:
         await self._call("POST", "/_sim/faults", json=[{"kind": kind, **fields}])

@@ -4,13 +4,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from ops.sim_ollama import SimConfig
 from processors.builtin.ask import ask
+from processors.dependencies.asking import Ask
 from processors.dependencies.ollama_errors import PromptTooLong
 from processors.sdk.testing import Ending, run_processor
+from streams.attempt import Attempt
 from streams.errors import InvalidInput, Retry
-from tests.ollama.simulated import SMALL, Sim, asking, failure
+from streams.telemetry import Telemetry
+from tests.ollama.simulated import (
+    SMALL,
+    ModelAttempt,
+    Sim,
+    Simulated,
+    asking,
+    failure,
+    provided,
+    settings_for,
+    small_models,
+)
 
 SAMPLES = Path(ask.__code__.co_filename).parent / "samples" / "ask"
 CHAT = {"route": "/api/chat"}
@@ -36,6 +51,34 @@ async def test_an_answer_comes_with_model_and_usage(sim: Sim, tmp_path: Path) ->
     assert answer["usage"]["completion_tokens"] > 10
     assert answer["usage"]["tokens_per_s"] == pytest.approx(100)
     assert ending.progress
+
+
+async def test_a_load_longer_than_the_jobs_time_does_not_use_it_up(
+    simulated: Simulated, tmp_path: Path
+) -> None:
+    """Through the engine's own attempt: half a second for the job, one for the load."""
+    sim = simulated.start(SimConfig(small_models(), speed=5, load_spread=0))
+    await sim.fault("slow_tokens", arg=0.1)
+    lease = msgspec.structs.replace(ModelAttempt().lease, timeout_ms=500)
+    attempt = Attempt(lease, Telemetry(), lambda *_: None)
+    async with provided(settings_for(sim, tmp_path)) as provider:
+        with attempt.scope() as scope:
+            async with scope:
+                answer = await provider.inject(attempt).ask(Ask.of("x", max_tokens=5))
+    assert answer.usage.load_s >= 1
+    assert answer.usage.completion_tokens == 5
+
+
+async def test_an_answer_longer_than_the_jobs_time_is_stopped(sim: Sim, tmp_path: Path) -> None:
+    await sim.fault("hang_mid", arg=2, match=CHAT)
+    lease = msgspec.structs.replace(ModelAttempt().lease, timeout_ms=300)
+    attempt = Attempt(lease, Telemetry(), lambda *_: None)
+    async with provided(settings_for(sim, tmp_path)) as provider:
+        with pytest.raises(TimeoutError), attempt.scope() as scope:
+            async with scope:
+                await provider.inject(attempt).ask(Ask.of("x"))
+        seen = await sim.until(lambda seen: seen["running"] == 0, "the model stopped")
+    assert seen["requests"][-1]["ending"] == "disconnected"
 
 
 @pytest.mark.parametrize("sample", sorted(path.name for path in SAMPLES.glob("*.json")))

@@ -124,7 +124,7 @@ async def test_a_short_timeout_aborts_the_load_every_time(sim: Sim) -> None:
     async with sim.client(timeout=0.1) as client:
         for count in (1, 2):
             assert isinstance(await failure(client.generate(SMALL, "x")), httpx.ReadTimeout)
-            seen = await sim.until(lambda s, n=count: s["aborted_loads"] == n, "load aborted")
+            seen = await sim.until(_aborted(count), "the load was aborted")
     assert seen["loads"] == []
     assert seen["runners"] == []
     assert [request["status"] for request in seen["requests"]] == [499, 499]
@@ -176,6 +176,10 @@ async def test_a_model_used_again_while_evicted_stays_and_blocks_the_load(
             assert not stuck.done()
             stuck.cancel()
     assert (await sim.log())["loads"] == [SMALL]
+
+
+def _aborted(count: int) -> Any:
+    return lambda seen: seen["aborted_loads"] == count
 
 
 def _phase(phase: str) -> Any:
