@@ -128,6 +128,8 @@ class Worker(Service):
 
     def _announce(self, lease: Lease) -> Attempt:
         attempt = Attempt(lease, self.telemetry, self._note_progress)
+        if lease.job_id in self.running:  # ours ran out while this process stood still
+            self.running[lease.job_id].stop("lost")
         self.running[lease.job_id] = attempt
         if self.telemetry.listeners:
             self.telemetry.emit(AttemptStarted(lease))
@@ -168,8 +170,9 @@ class Worker(Service):
 
     def _settle(self, attempt: Attempt, verdict: Verdict | None) -> None:
         lease = attempt.lease
-        self.running.pop(lease.job_id, None)
-        self._progress.pop(lease.job_id, None)
+        if self.running.get(lease.job_id) is attempt:
+            del self.running[lease.job_id]
+            self._progress.pop(lease.job_id, None)
         if not self.running:
             self._emptied.set()
         self.intakes[lease.lane.resource_class].freed()

@@ -84,12 +84,11 @@ end
 
 -- Freezes what the app will be told. The id is made from job and ending, so that it survives a
 -- rollback of Redis: the n-th ending of a job always has the same webhook-id.
-local function record_callback(job, state, code, message, result)
+local function record_callback(job, state, code, message, result, size)
   local url, endpoint, wanted = string.match(job.callback, '^(%S+) (%S+) (%S+)$')
   if not string.find(',' .. wanted .. ',', ',' .. state .. ',', 1, true) then return end
   local id = 'msg_' .. string.sub(redis.sha1hex(job.id .. ':' .. job.ends), 1, 26)
   local _, _, _, processor = lane_parts(job.lane)
-  local size = result and #result or 0
   local more = redis.call('HMGET', job_ .. job.id, 'at', 'start', 'tags', 'trace')
   redis.call('HSET', callback_ .. id, 'job', job.id, 'app', job.app, 'processor', processor,
     'state', state, 'attempt', job.attempt or 0, 'at', more[1], 'start', more[2] or 0, 'end', now_text,
@@ -111,9 +110,11 @@ local function finish(job, state, code, message, result, staged)
   if staged then
     redis.call('RENAME', staged_ .. job.id .. ':' .. staged, result_ .. job.id)
     redis.call('PEXPIRE', result_ .. job.id, keep)
-    if job.callback then result = redis.call('GET', result_ .. job.id) end
   end
-  if job.callback then record_callback(job, state, code, message, result) end
+  if job.callback then
+    local size = staged and redis.call('STRLEN', result_ .. job.id) or #(result or '')
+    record_callback(job, state, code, message, result, size)
+  end
   if result and not staged then redis.call('SET', result_ .. job.id, result, 'PX', keep) end
   redis.call('HSET', job_ .. job.id, 'state', state, 'end', now_text)
   if job.callback then redis.call('HSET', job_ .. job.id, 'ends', job.ends) end
