@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
+from mode import Service
 
 from ops.settings import LogSettings
 from streams.model import Again, Dead, Done, HandedBack, Lease, Stopped
@@ -45,6 +46,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     for name in LOUD:
         logging.getLogger(name).setLevel(quiet)
     logging.captureWarnings(True)
+    Service.mundane_level = "debug"  # "Starting..." of every part
 
 
 def redact(text: str) -> str:

@@ -1,6 +1,7 @@
 """Where the parts are put together: the gateway and the courier."""
 
 import logging
+from collections.abc import Callable, Mapping
 
 from mode import Service
 
@@ -37,7 +38,20 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
     services: list[Service] = [Connected([control, waiting])]
     if with_courier:
         services += build_courier(settings)
-    return [*services, GatewayServer(build_app(parts), parts)]
+    server = GatewayServer(build_app(parts), parts)
+    return [*services, server, Said(lambda: {"url": server.url})]
+
+
+class Said(Service):
+    """Says that the gateway is ready, once what stands before it has started."""
+
+    def __init__(self, facts: Callable[[], Mapping[str, str]]) -> None:
+        super().__init__()
+        self._facts = facts
+
+    async def on_start(self) -> None:
+        """Say it."""
+        log.info("gateway is ready", extra=dict(self._facts()))
 
 
 def build_courier(settings: Settings) -> list[Service]:

@@ -1,0 +1,73 @@
+"""`roughneck health`, `settings` and `version`."""
+
+import click
+
+from ops.cli.session import Command, Session, pass_session
+from ops.links import Engine
+from ops.safety import Concern, ServerReport, Severity, concerns, survey
+from ops.settings import VERSION, hide_password, rows
+from streams.directory import WorkerCard
+from streams.errors import Unavailable
+
+OK, FAILING = "ok", "failing"
+
+
+@click.command(cls=Command)
+@pass_session
+def health(session: Session, /) -> None:
+    """Whether Redis answers and is safe, and whether a worker serves each class (exit 3 if not)."""
+
+    async def act(engine: Engine) -> tuple[ServerReport, list[WorkerCard], list[str]]:
+        return (
+            await survey(engine.redis),
+            await engine.directory.workers(),
+            (await engine.inspector.audit()),
+        )
+
+    report, workers, faults = session.with_engine(act)
+    checks = [
+        (
+            "redis",
+            OK,
+            f"{report.label} at {hide_password(session.settings.redis.url) or 'embedded'}",
+        ),
+        *[_concern(one) for one in concerns(report)],
+        _workers(workers),
+        ("counters", FAILING if faults else OK, "; ".join(faults) or "agree with the streams"),
+    ]
+    items = [{"check": name, "status": status, "detail": text} for name, status, text in checks]
+    session.screen.show(items, [{k.upper(): v for k, v in item.items()} for item in items])
+    failing = [name for name, status, _ in checks if status == FAILING]
+    if failing:
+        raise Unavailable(f"failing: {', '.join(failing)}")
+
+
+@click.command(cls=Command)
+@click.option("--changed", is_flag=True, help="Only what differs from its default.")
+@pass_session
+def settings(session: Session, /, *, changed: bool) -> None:
+    """Every setting with its value; secrets are hidden."""
+    found = [row for row in rows(session.settings) if not changed or row.value != row.default]
+    items = {row.name: row.value for row in found}
+    table = [{"SETTING": row.name, "VALUE": row.value, "DEFAULT": row.default} for row in found]
+    session.screen.show(items, table, empty="everything has its default")
+
+
+@click.command(cls=Command)
+@pass_session
+def version(session: Session, /) -> None:
+    """Print the version."""
+    session.screen.say(VERSION, {"version": VERSION})
+
+
+def _concern(concern: Concern) -> tuple[str, str, str]:
+    bad = concern.severity is Severity.REFUSED
+    return ("redis", FAILING if bad else str(concern.severity), concern.sentence)
+
+
+def _workers(cards: list[WorkerCard]) -> tuple[str, str, str]:
+    able = [card for card in cards if card.healthy and not card.draining]
+    served = sorted({name for card in able for name in card.slots})
+    if not able:
+        return ("workers", FAILING, "no healthy worker lives")
+    return ("workers", OK, f"{len(able)} for {', '.join(served)}")

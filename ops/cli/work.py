@@ -1,0 +1,294 @@
+"""Commands of those who give work: submit, wait, status."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import click
+import msgspec
+import uvloop
+
+from gateway.client import AsyncClient
+from gateway.schemas import PayloadSchemas
+from gateway.submission import Origin, new_job
+from gateway.wire import CallbackTarget, JobAccepted, JobRequest, JobView, links_of
+from ops.cli.screen import age_of, duration, local
+from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, app_option, pass_session
+from ops.links import Engine
+from streams.clock import SystemClock
+from streams.errors import InvalidInput, UnknownJob, UnknownProcessor
+from streams.ids import new_job_id
+from streams.model import Priority, State
+
+LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.5
+WAIT_S = 60.0
+
+wait_option = click.option(
+    "--timeout",
+    "timeout_s",
+    default=WAIT_S,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait before giving up (exit code 4).",
+)
+
+
+class Jobs(Protocol):
+    """Where jobs go: over a gateway, or straight to Redis."""
+
+    async def submit(self, request: JobRequest) -> JobAccepted:
+        """Submit one job."""
+        ...
+
+    async def wait(self, job_id: str, within_s: float) -> JobView:
+        """The job when it has ended, or as it stands when the time is up."""
+        ...
+
+    async def job(self, job_id: str) -> JobView:
+        """The job as it stands."""
+        ...
+
+
+class DirectJobs:
+    """Jobs straight to Redis, for whoever may reach it anyway."""
+
+    def __init__(self, engine: Engine, app: str) -> None:
+        self._engine = engine
+        self._app = app
+
+    async def submit(self, request: JobRequest) -> JobAccepted:
+        """Submit one job, checked as the gateway would."""
+        directory = self._engine.directory
+        card = (await directory.processors()).get(request.processor)
+        if card is None:
+            raise UnknownProcessor(f"no worker ever published a processor {request.processor!r}")
+        origin = Origin(self._app, "", SystemClock().now_ms())
+        job = new_job(request, origin, card, await directory.endpoints(), PayloadSchemas())
+        (answer,) = await self._engine.broker.submit([job])
+        return JobAccepted(answer.id, answer.state, answer.created, links_of(answer.id))
+
+    async def wait(self, job_id: str, within_s: float) -> JobView:
+        """Look until it has ended; less often the longer it takes."""
+        deadline = time.monotonic() + within_s
+        pause_s = LOOK_FIRST_S
+        while True:
+            view = await self.job(job_id)
+            if view.state.ended or time.monotonic() >= deadline:
+                return view
+            await asyncio.sleep(min(pause_s, max(0.0, deadline - time.monotonic())))
+            pause_s = min(pause_s * 1.5, LOOK_LAST_S)
+
+    async def job(self, job_id: str) -> JobView:
+        """The job with its result."""
+        inspector = self._engine.inspector
+        found = await inspector.job(job_id)
+        if found is None:
+            raise UnknownJob(f"there is no job {job_id}")
+        done = found.state is State.SUCCEEDED
+        return JobView.of(found, await inspector.result(job_id) if done else None)
+
+
+class GatewayJobs:
+    """Jobs over HTTP."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def submit(self, request: JobRequest) -> JobAccepted:
+        """Submit one job."""
+        fields = msgspec.json.decode(msgspec.json.encode(request))
+        named = {name: value for name, value in fields.items() if value not in (None, [])}
+        return await self._client.submit(**named)
+
+    async def wait(self, job_id: str, within_s: float) -> JobView:
+        """Wait at the gateway."""
+        return await self._client.wait(job_id, within_s)
+
+    async def job(self, job_id: str) -> JobView:
+        """The job as it stands."""
+        return await self._client.job(job_id)
+
+
+@asynccontextmanager
+async def opened_jobs(session: Session, app: str) -> AsyncIterator[Jobs]:
+    """Over the gateway when one is configured, else straight to Redis."""
+    client = session.settings.client
+    if client.gateway:
+        async with AsyncClient(client.gateway, client.key) as over_http:
+            yield GatewayJobs(over_http)
+    else:
+        async with session.engine() as engine:
+            yield DirectJobs(engine, app)
+
+
+@click.command(
+    cls=Command,
+    epilog="""\b
+Examples:
+  roughneck submit echo '{"message": "hi"}'
+  roughneck submit ask @question.json --priority high --wait
+  cat page.json | roughneck submit govejle-enrichment - --app govejle""",
+)
+@click.argument("processor")
+@click.argument("payload", default="{}")
+@app_option(default="cli", show_default=True, help="The app, where no gateway is used.")
+@click.option("--priority", type=click.Choice([str(one) for one in Priority]), default="normal")
+@click.option("--delay", "delay_s", type=click.FloatRange(min=0), default=0.0, help="Seconds.")
+@click.option("--attempts", "attempts_max", type=click.IntRange(1, 100))
+@click.option("--job-timeout", "job_timeout_s", type=click.FloatRange(min=0, min_open=True))
+@click.option("--tag", "tags", multiple=True, help="A tag; repeat it.")
+@click.option("--callback", metavar="URL", help="Where to tell the app how it ended.")
+@click.option("--wait", "waits", is_flag=True, help="Wait for the end and print the result.")
+@wait_option
+@pass_session
+def submit(
+    session: Session, /, processor: str, payload: str, app: str, timeout_s: float, **fields: Any
+) -> None:
+    """Submit a job of PROCESSOR with PAYLOAD: JSON, @FILE, or - for standard input."""
+    waits = fields.pop("waits")
+    request = _request(processor, payload, fields)
+
+    async def act() -> JobView | JobAccepted:
+        async with opened_jobs(session, app) as jobs:
+            accepted = await jobs.submit(request)
+            return await jobs.wait(accepted.id, timeout_s) if waits else accepted
+
+    ended = uvloop.run(act())
+    if isinstance(ended, JobAccepted):
+        session.screen.say(ended.id, ended)
+    else:
+        _show_end(session, ended, timeout_s)
+
+
+@click.command(cls=Command, epilog="\b\nExample:\n  roughneck wait 0-01jd… --timeout 300")
+@click.argument("job_id", metavar="JOB")
+@wait_option
+@pass_session
+def wait(session: Session, /, job_id: str, timeout_s: float) -> None:
+    """Wait until JOB has ended and print its result."""
+
+    async def act() -> JobView:
+        async with opened_jobs(session, "cli") as jobs:
+            return await jobs.wait(job_id, timeout_s)
+
+    _show_end(session, uvloop.run(act()), timeout_s)
+
+
+@click.command(cls=Command, epilog="\b\nExamples:\n  roughneck status\n  roughneck status 0-01jd…")
+@click.argument("job_id", metavar="[JOB]", required=False)
+@pass_session
+def status(session: Session, /, job_id: str | None) -> None:
+    """Where JOB stands; without one, how many jobs stand where."""
+    if job_id is None:
+        _show_counts(session)
+        return
+
+    async def act() -> JobView:
+        async with opened_jobs(session, "cli") as jobs:
+            return await jobs.job(job_id)
+
+    show_job(session, uvloop.run(act()))
+
+
+def show_job(session: Session, /, view: JobView) -> None:
+    """One job as a card."""
+    progress = "" if view.progress is None else f"{view.progress:.0%} "
+    fault = f"{view.error.code}: {view.error.message}" if view.error else ""
+    result = b"" if isinstance(view.result, msgspec.UnsetType) else bytes(view.result)
+    session.screen.card(
+        view,
+        {
+            "job": view.id,
+            "state": view.state,
+            "app": view.app,
+            "processor": view.processor,
+            "class": view.resource_class,
+            "model": view.model,
+            "priority": view.priority,
+            "attempts": f"{view.attempt} started, {view.failures} of {view.attempts_max} failed",
+            "progress": f"{progress}{view.note}",
+            "submitted": _at(view.submitted_at),
+            "due": local(view.due_at),
+            "started": _at(view.started_at),
+            "ended": _at(view.ended_at),
+            "worker": view.worker,
+            "error": fault,
+            "callback": view.callback.url if view.callback else "",
+            "tags": " ".join(view.tags),
+            "result": result.decode(),
+        },
+    )
+
+
+def _at(moment: Any) -> str:
+    return f"{local(moment)} ({age_of(moment)} ago)" if moment else ""
+
+
+def _show_end(session: Session, /, view: JobView, timeout_s: float) -> None:
+    """The result on standard output, and the exit code of how it ended."""
+    if not view.state.ended:
+        span = duration(timeout_s * 1_000)
+        raise GaveUpWaiting(f"{view.id} is still {view.state} after {span}")
+    if session.screen.as_json:
+        session.screen.json(view)
+    elif view.state is State.SUCCEEDED and not isinstance(view.result, msgspec.UnsetType):
+        session.screen.json(msgspec.json.decode(view.result))
+    if view.state is not State.SUCCEEDED:
+        fault = f": {view.error.code}: {view.error.message}" if view.error else ""
+        raise JobFailed(f"{view.id} is {view.state}{fault}")
+
+
+def _show_counts(session: Session) -> None:
+    counts = session.with_engine(lambda engine: engine.inspector.counts())
+    by_class: dict[str, dict[str, int]] = {}
+    for field, count in counts.items():
+        resource_class, _, state = field.partition("|")
+        by_class.setdefault(resource_class, {})[state] = count
+    shown = [State.WAITING, State.DELAYED, State.ACTIVE, State.SUCCEEDED, State.DEAD]
+    rows = [
+        {
+            "CLASS": name,
+            **{state.upper(): found.get(state, 0) for state in shown},
+            "OTHER": sum(found.get(s, 0) for s in ("blocked", "cancelled", "expired")),
+            "EVER": found.get("submitted", 0),
+        }
+        for name, found in sorted(by_class.items())
+    ]
+    session.screen.show(by_class, rows, empty="no job was ever submitted")
+
+
+def _request(processor: str, payload: str, fields: dict[str, Any]) -> JobRequest:
+    callback, timeout_s = fields.pop("callback"), fields.pop("job_timeout_s")
+    given = {name: value for name, value in fields.items() if value not in (None, ())}
+    raw = _payload(payload)
+    try:
+        return msgspec.convert(
+            {
+                "processor": processor,
+                "payload": raw,
+                **({"callback": CallbackTarget(callback)} if callback else {}),
+                **({"timeout_s": timeout_s} if timeout_s else {}),
+                "idempotency_key": new_job_id(SystemClock().now_ms()),
+                **given,
+            },
+            JobRequest,
+        )
+    except msgspec.ValidationError as error:
+        raise InvalidInput(str(error)) from error
+
+
+def _payload(text: str) -> msgspec.Raw:
+    try:
+        if text == "-":
+            text = click.get_text_stream("stdin").read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text("utf-8")
+        msgspec.json.decode(text)
+    except OSError as error:
+        raise InvalidInput(f"the payload: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"the payload is no JSON: {error}") from error
+    return msgspec.Raw(text.encode())
