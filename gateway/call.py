@@ -103,11 +103,11 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
 
 def decode(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
     """JSON as `kind`. Raises MalformedJson or InvalidInput, with the path of the bad field."""
-    decoder = _decoders.get(kind)
+    decoder: msgspec.json.Decoder[T] | None = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        return decoder.decode(raw)  # type: ignore[no-any-return]
+        return decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

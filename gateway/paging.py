@@ -20,14 +20,15 @@ LIMIT_DEFAULT = 50
 def cursor_of(text: str) -> str:
     """The engine's cursor inside an opaque one. Raises InvalidInput for anything else."""
     try:
-        return base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode("ascii")
+        padded = text.encode() + b"=" * (-len(text) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, UnicodeError):
         raise InvalidInput("not a cursor of this listing", "$.cursor") from None
 
 
 def opaque(cursor: str) -> str | None:
     """The engine's cursor for the outside; None at the end."""
-    return base64.urlsafe_b64encode(cursor.encode()).decode() if cursor else None
+    return base64.urlsafe_b64encode(cursor.encode()).decode().rstrip("=") if cursor else None
 
 
 async def page_of(

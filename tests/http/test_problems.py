@@ -1,7 +1,9 @@
 """Every error of the tree has a status, and no answer says more than was written for it."""
 
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,6 +20,8 @@ from gateway.problems import (
     problem_response,
 )
 from streams.errors import ConfigError, InvalidInput, OutOfMemory, Trouble, Unavailable
+
+PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
 
 
 def tree(root: type[Trouble]) -> Iterator[type[Trouble]]:
@@ -99,3 +103,11 @@ def test_the_unforeseen_is_logged_with_its_stack(caplog: pytest.LogCaptureFixtur
         problem_response(ZeroDivisionError("line 12"), "/v1/jobs")
     (record,) = caplog.records
     assert record.exc_info is not None
+
+
+def test_the_page_about_the_gateway_names_every_code_and_status() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| (.*?) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    written = {
+        code: int(status) for status, codes in rows for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert written == {code: status for code, (status, _) in STATUSES.items()}
