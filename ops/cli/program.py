@@ -22,12 +22,15 @@ JOB_FAILED, USAGE, UNREACHABLE, TIMED_OUT, INTERRUPTED = 1, 2, 3, 4, 130
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run the platform": {
         "up": ("running:up", "Redis, gateway and worker of one machine, in one go."),
-        "demo": ("running:demo", "The whole platform at work, with a worker killed on the way."),
+        "demo": (
+            "ops.demo.__main__:demo",
+            "The whole platform at work; a worker is killed on the way.",
+        ),
         "gateway": ("running:gateway", "The HTTP gateway, with the courier of callbacks."),
         "worker": ("running:worker", "A worker that runs jobs."),
         "courier": ("running:courier", "The courier of callbacks alone."),
         "sim-ollama": ("running:sim_ollama", "A simulated Ollama, for machines without a GPU."),
-        "bench": ("running:bench", "Measure jobs per second, latency and memory."),
+        "bench": ("ops.bench.__main__:bench", "Measure jobs per second, latency and memory."),
     },
     "Work with jobs": {
         "submit": ("work:submit", "Submit a job, and wait for it if you like."),
@@ -74,7 +77,8 @@ class Program(click.Group):
         if name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[name][0].partition(":")
-        found = getattr(import_module(f"ops.cli.{module}"), attribute)
+        path = module if module.startswith("ops.") else f"ops.cli.{module}"
+        found = getattr(import_module(path), attribute)
         assert isinstance(found, click.Command)
         return found
 

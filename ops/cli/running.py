@@ -1,10 +1,8 @@
 """Commands that keep running: the platform as a whole, and each of its processes alone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import uvloop
@@ -124,34 +122,6 @@ def sim_ollama(session: Session, host: str, port: int, speed: float) -> None:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     session.screen.note(f"a simulated Ollama listens on {server.url}")
     asyncio.run(server.run())
-
-
-@click.command(
-    cls=Command,
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@pass_session
-def bench(session: Session, arguments: tuple[str, ...]) -> None:
-    """Measure; `roughneck bench --help` says what can be chosen."""
-    _elsewhere("ops.bench", session, arguments)
-
-
-@click.command(
-    cls=Command,
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@pass_session
-def demo(session: Session, arguments: tuple[str, ...]) -> None:
-    """Show the platform at work; `roughneck demo --help` says what can be chosen."""
-    _elsewhere("ops.demo", session, arguments)
-
-
-def _elsewhere(module: str, session: Session, arguments: Sequence[str]) -> None:
-    """Run the click command `command` of a module that is loaded only now."""
-    command: Any = import_module(module).command
-    command.main(args=list(arguments), standalone_mode=False, obj=session)
 
 
 async def _up(session: Session, server: EmbeddedRedis | None) -> None:

@@ -12,7 +12,7 @@ from streams import keyspace
 from streams.keyspace import PLAIN, PREFIXES
 from streams.model import ENDED, State
 
-ROW = re.compile(r"^    (\w+) +(HASH|STRING|STREAM|SET|ZSET) +(.+?)  ", re.MULTILINE)
+ROW = re.compile(r"^    (\w+) +(HASH|STRING|STREAM|SET|ZSET|-) +(.+?)  ", re.MULTILINE)
 LIFETIMES = {name: lifetime for name, _, lifetime in ROW.findall(keyspace.__doc__ or "")}
 KEPT = {
     "permanent", "while in use", "one entry", "capped", "by retention", "until forgotten"

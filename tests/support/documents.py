@@ -1,0 +1,108 @@
+"""Documents that are made from the source: written by `tests.check --fix`, compared by a test."""
+
+import ast
+import inspect
+import re
+import tokenize
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+from msgspec import inspect as shapes
+
+from ops.settings import Settings, fields, shown
+from streams.errors import Trouble
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+SETTINGS_HEAD = """\
+# Settings
+
+Defaults, then `roughneck.toml`, then the environment, then the command line; the later wins.
+`port` of `[gateway]` is `ROUGHNECK_GATEWAY__PORT=9000` in the environment. A list is split on
+commas. A setting marked *secret* may stand in a file: `ROUGHNECK_CLIENT__KEY_FILE=/run/key`.
+An unknown name is an error that names it. `roughneck settings` shows what holds.
+
+Units are in the names: `_s` seconds, `_ms` milliseconds, `_bytes`, `_mb`.
+"""
+
+ERRORS_HEAD = """\
+# Error codes
+
+Public and stable: the same in the API's problem documents, in logs and in dead letters.
+"""
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    sections: dict[str, list[str]] = {}
+    for section, field in fields():
+        default = shown(field, getattr(getattr(Settings(), section), field.name))
+        marks = field.type.extra if isinstance(field.type, shapes.Metadata) else None
+        note = comments(section).get(field.name, "")
+        secret = "*secret* " if marks else ""
+        row = f"| `{field.name}` | {_code(default)} | {secret}{note} |"
+        sections.setdefault(section, []).append(row)
+    parts = [SETTINGS_HEAD]
+    for section, rows in sections.items():
+        parts.append(f"## {section}\n\n| name | default | what |\n| --- | --- | --- |\n")
+        parts[-1] += "\n".join(rows) + "\n"
+    return "\n".join(parts)
+
+
+def errors_page() -> str:
+    """docs/errors.md: the platform's own tree, without what single modules add."""
+    rows = [
+        f"| `{error.code}` | {_first_line(error)} |"
+        for error in _tree(Trouble)
+        if error.__module__ == Trouble.__module__ and error is not Trouble
+    ]
+    return "\n".join([ERRORS_HEAD, "| code | what happened |", "| --- | --- |", *rows, ""])
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+
+
+def write_all() -> list[Path]:
+    """Write every page that is not as it should be; which they were."""
+    written = []
+    for name, page in PAGES.items():
+        path, text = DOCS / name, page()
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+            written.append(path)
+    return written
+
+
+def comments(section: str) -> dict[str, str]:
+    """What stands behind each field of a section's struct, in the source."""
+    struct = type(getattr(Settings(), section))
+    source = inspect.getsource(struct)
+    by_line = {
+        token.start[0]: token.string.lstrip("# ").strip()
+        for token in tokenize.generate_tokens(StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for statement in definition.body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            lines = range(statement.lineno, (statement.end_lineno or 0) + 1)
+            said = [by_line[line] for line in lines if line in by_line]
+            found[statement.target.id] = " ".join(said)
+    return found
+
+
+def _tree(error: type[Trouble]) -> Iterator[type[Trouble]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from _tree(child)
+
+
+def _first_line(error: type[Trouble]) -> str:
+    return (inspect.getdoc(error) or "").splitlines()[0]
+
+
+def _code(text: str) -> str:
+    return "" if not text else f"`{re.sub(r'[|]', '/', text)}`"
