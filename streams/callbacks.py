@@ -192,9 +192,9 @@ class CallbackStore:
         found: list[CallbackView] = []
         position = start
         while position < len(ids) and len(found) < limit:
-            chunk = ids[position : position + limit]
+            chunk = ids[position : position + limit - len(found)]
             for view in await self._views(chunk):
-                if app in (None, view.record.app) and len(found) < limit:
+                if app in (None, view.record.app):
                     found.append(view)
             position += len(chunk)
         return Page(found, str(position) if position < len(ids) else "")

@@ -9,6 +9,7 @@ import hashlib
 import secrets
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 SHARD = "0"
 
 
@@ -27,9 +28,6 @@ def job_id_for_key(app: str, idempotency_key: str) -> str:
 
 
 def base32(value: int, length: int) -> str:
-    """`value` in Crockford's base 32, padded with zeros to `length` characters."""
-    characters = []
-    for _ in range(length):
-        characters.append(ALPHABET[value & 31])
-        value >>= 5
-    return "".join(reversed(characters))
+    """`value` in Crockford's base 32, padded with zeros to `length` characters, an even number."""
+    pairs = [PAIRS[value >> shift & 1023] for shift in range(5 * length - 10, -1, -10)]
+    return "".join(pairs)

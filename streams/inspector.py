@@ -98,9 +98,9 @@ class Inspector:
         found: list[Job] = []
         position = start
         while position < len(ids) and len(found) < limit and position - start < SCAN_MAX:
-            chunk = ids[position : position + min(limit, len(ids) - position)]
+            chunk = ids[position : position + limit - len(found)]
             for job in await self.jobs_by_id(chunk):
-                if _matches(job, app, processor, wanted) and len(found) < limit:
+                if _matches(job, app, processor, wanted):
                     found.append(job)
             position += len(chunk)
         return Page(found, str(position) if position < len(ids) else "")
