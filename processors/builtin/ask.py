@@ -6,8 +6,17 @@ from typing import Annotated, Any, Literal
 import jsonschema_rs
 import msgspec
 
-from processors.dependencies.asking import Answer, Ask, Ollama
-from processors.sdk import Context, InvalidInput, Manifest, ResourceClass, Retry, processor
+from processors.sdk import (
+    Answer,
+    Ask,
+    Context,
+    InvalidInput,
+    Manifest,
+    Ollama,
+    ResourceClass,
+    Retry,
+    processor,
+)
 
 PROGRESS_EVERY_S = 0.5
 

@@ -1,5 +1,6 @@
 """The names a processor may import; nothing else of Roughneck is meant for it."""
 
+from processors.dependencies.asking import Answer, Ask, Ollama, Usage
 from processors.dependencies.cache import Cache
 from processors.dependencies.log import Log
 from processors.sdk.context import Context
@@ -9,15 +10,19 @@ from streams.errors import InvalidInput, Rejected, Retry, TooLarge, Unavailable
 from streams.model import ResourceClass
 
 __all__ = [
+    "Answer",
+    "Ask",
     "Cache",
     "Context",
     "InvalidInput",
     "Log",
     "Manifest",
     "Rejected",
+    "Ollama",
     "ResourceClass",
     "Retry",
     "TooLarge",
     "Unavailable",
+    "Usage",
     "processor",
 ]
