@@ -15,11 +15,22 @@ from collections.abc import Callable, Sequence
 import uvloop
 from mode import Service
 
+from streams.errors import Trouble
+
 WATCH_EVERY_S = 0.25
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 KILLED_EXIT = 130
 
 log = logging.getLogger(__name__)
+
+
+class Fallible(Service):
+    """A service that may end with expected trouble: it sets `failure` and returns.
+
+    A crash is for what nobody foresaw; mode logs it with a traceback.
+    """
+
+    failure: Trouble | None = None
 
 
 def run_services(build: Callable[[], Sequence[Service]], *, lifeline: bool = False) -> None:
@@ -53,9 +64,8 @@ async def serve(
         finally:
             for service in reversed(started):
                 await service.stop()
-        for service in started:
-            if service.crash_reason is not None:
-                raise service.crash_reason
+        for failure in filter(None, map(failure_of, started)):
+            raise failure
 
 
 @contextlib.contextmanager
@@ -80,6 +90,13 @@ def signals(stopping: asyncio.Event, on_abort: Callable[[], None]):  # type: ign
             loop.remove_signal_handler(name)
 
 
+def failure_of(service: Service) -> BaseException | None:
+    """Why a service ended by itself, or None."""
+    if isinstance(service, Fallible) and service.failure is not None:
+        return service.failure
+    return service.crash_reason
+
+
 async def _start(service: Service, stopping: asyncio.Event) -> bool:
     """Start one service; False when a stop was asked for meanwhile."""
     starting = asyncio.ensure_future(service.start())
@@ -98,7 +115,7 @@ async def _start(service: Service, stopping: asyncio.Event) -> bool:
 
 async def _watch(services: Sequence[Service], stopping: asyncio.Event) -> None:
     """Until a stop is asked for or a service has crashed."""
-    while not stopping.is_set() and not any(service.crashed for service in services):
+    while not stopping.is_set() and not any(map(failure_of, services)):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WATCH_EVERY_S):
                 await stopping.wait()

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from mode import Service
 
 from ops.embedded import EmbeddedRedis
-from streams.errors import ConfigError
+from ops.running import Fallible
+from streams.errors import ConfigError, Unavailable
 
 STOP_LIMIT_S = 60.0  # over every grace period of a child
 AGAIN_FIRST_S, AGAIN_MAX_S = 0.5, 30.0
@@ -25,7 +26,7 @@ CONFIG_EXIT = 2
 log = logging.getLogger(__name__)
 
 
-class Child(Service):
+class Child(Fallible):
     """One `roughneck` command as a child process, started again when it ends by itself."""
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -57,7 +58,7 @@ class Child(Service):
             async with asyncio.timeout(STOP_LIMIT_S):
                 await process.wait()
         except TimeoutError:
-            log.warning("a process did not stop and is killed", extra={"process": self.name})
+            log.warning("a process did not stop and is killed", extra={"child": self.name})
             self.kill()
             await process.wait()
 
@@ -85,17 +86,18 @@ class Child(Service):
             if self.should_stop:
                 return
             if code == CONFIG_EXIT:
-                raise ConfigError(f"{self.name} could not start; its reason stands above")
+                self.failure = ConfigError(f"the {self.name} did not start; why stands above")
+                return
             if loop.time() - began > STEADY_S:
                 again_s = AGAIN_FIRST_S
-            extra = {"process": self.name, "exit": code, "again_in_s": again_s}
+            extra = {"child": self.name, "exit": code, "again_in_s": again_s}
             log.warning("a process ended and is started again", extra=extra)
             await self.sleep(again_s)
             again_s = min(again_s * 2, AGAIN_MAX_S)
             await self._spawn()
 
 
-class RedisWatch(Service):
+class RedisWatch(Fallible):
     """Crashes when the embedded server dies: without it nothing here makes sense."""
 
     def __init__(self, server: EmbeddedRedis) -> None:
@@ -106,7 +108,8 @@ class RedisWatch(Service):
     async def _watch(self) -> None:
         while not self.should_stop:
             if not self._server.alive():
-                raise ConfigError(f"the embedded Redis ended:\n{self._server.log_tail()}")
+                self.failure = Unavailable(f"Redis ended:\n{self._server.log_tail()}")
+                return
             await self.sleep(1.0)
 
 
