@@ -98,7 +98,9 @@ class Host(Service):
         except asyncio.CancelledError:
             stop_requested.set()
             self._abandoned.add(call.thread)  # counted only while it is alive
-            if not await call.ends_within(self._settings.stop_grace_s):
+            if await call.ends_within(self._settings.stop_grace_s):
+                self._abandoned.discard(call.thread)
+            else:
                 log.warning(
                     "a plain function did not stop; its thread is abandoned",
                     extra={"processor": processor.name, "job_id": attempt.lease.job_id},
