@@ -45,12 +45,18 @@ local function offer(lane, t, entry, pool)
   sources[#sources + 1] = { t = tonumber(t), lane = lane, entry = entry, pool = pool }
 end
 
+-- Of two heads of one age: what was leased before goes first, since it was older in its lane.
+local function before(a, b)
+  if (a.entry == nil) ~= (b.entry == nil) then return a.entry ~= nil end
+  return a.lane < b.lane
+end
+
 local function oldest(app, sources)
   if concurrency[app] and running[app] >= concurrency[app] then return nil end
   local best
   for _, source in ipairs(sources) do
     if source.t and (not best or source.t < best.t
-        or (source.t == best.t and source.lane < best.lane)) then best = source end
+        or (source.t == best.t and before(source, best))) then best = source end
   end
   return best
 end
