@@ -4,14 +4,14 @@ import ast
 import inspect
 import re
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
 from msgspec import inspect as shapes
 
 from ops.settings import Settings, fields, shown
-from streams.errors import Trouble
+from tests.support.reference import errors_page, keyspace_page, metrics_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -24,12 +24,6 @@ commas. A setting marked *secret* may stand in a file: `ROUGHNECK_CLIENT__KEY_FI
 An unknown name is an error that names it. `roughneck settings` shows what holds.
 
 Units are in the names: `_s` seconds, `_ms` milliseconds, `_bytes`, `_mb`.
-"""
-
-ERRORS_HEAD = """\
-# Error codes
-
-Public and stable: the same in the API's problem documents, in logs and in dead letters.
 """
 
 
@@ -50,17 +44,12 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
-def errors_page() -> str:
-    """docs/errors.md: the platform's own tree, without what single modules add."""
-    rows = [
-        f"| `{error.code}` | {_first_line(error)} |"
-        for error in _tree(Trouble)
-        if error.__module__ == Trouble.__module__ and error is not Trouble
-    ]
-    return "\n".join([ERRORS_HEAD, "| code | what happened |", "| --- | --- |", *rows, ""])
-
-
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "errors.md": errors_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "errors.md": errors_page,
+    "keyspace.md": keyspace_page,
+    "metrics.md": metrics_page,
+}
 
 
 def write_all() -> list[Path]:
@@ -92,16 +81,6 @@ def comments(section: str) -> dict[str, str]:
             said = [by_line[line] for line in lines if line in by_line]
             found[statement.target.id] = " ".join(said)
     return found
-
-
-def _tree(error: type[Trouble]) -> Iterator[type[Trouble]]:
-    yield error
-    for child in error.__subclasses__():
-        yield from _tree(child)
-
-
-def _first_line(error: type[Trouble]) -> str:
-    return (inspect.getdoc(error) or "").splitlines()[0]
 
 
 def _code(text: str) -> str:

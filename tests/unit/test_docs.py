@@ -8,14 +8,18 @@ import click
 import pytest
 
 from ops.cli.program import COMMANDS, program
+from streams.keyspace import PLAIN, PREFIXES
 from tests.support.documents import DOCS, PAGES
+from tests.support.reference import keyspace_rows
 
 ROOT = DOCS.parent
 PROSE = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMAND = re.compile(r"(?:^|`|\$ |\.venv/bin/)roughneck((?: +[a-z][a-z-]*)+)", re.MULTILINE)
 TARGET = re.compile(r"(?:^|`|\$ )make +([a-z]+)", re.MULTILINE)
 MODULE = re.compile(r"python -m ((?:streams|processors|gateway|ops|tests)[\w.]*)")
-LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(?:#[^)\s]*)?\)")
+LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+README_LINES_MAX = 120
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -39,12 +43,60 @@ def test_commands_in_prose_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
 def test_links_in_prose_lead_somewhere(path: Path) -> None:
-    broken = [link for link in LINK.findall(path.read_text("utf-8")) if not at(path, link).exists()]
+    broken = [link for link in LINK.findall(path.read_text("utf-8")) if not leads(path, *link)]
     assert broken == []
 
 
-def at(path: Path, link: str) -> Path:
-    return path.parent / link
+def leads(path: Path, link: str, anchor: str) -> bool:
+    """Whether a link of the document `path` has a target, and the heading in it."""
+    target = path.parent / link if link else path
+    if not target.exists():
+        return False
+    return not anchor or anchor in anchors(target)
+
+
+def anchors(path: Path) -> set[str]:
+    """What a document's headings are called in links, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_prose_keeps_to_the_words_of_the_glossary(path: Path) -> None:
+    if path.name == "glossary.md":
+        return
+    prose = CODE.sub("", path.read_text("utf-8")).lower()
+    assert [word for word in never_used() if re.search(rf"\b{word.lower()}s?\b", prose)] == []
+
+
+def never_used() -> list[str]:
+    """The words that the glossary rules out altogether."""
+    _, found, listed = (DOCS / "glossary.md").read_text("utf-8").partition("Never used")
+    words = re.findall(r"`(\w+)`", listed)
+    assert found
+    assert "queue" in words
+    return words
+
+
+def test_the_keyspace_page_has_every_key() -> None:
+    names = [name for name, *_ in keyspace_rows()]
+    assert sorted(names) == sorted(PLAIN | PREFIXES)
+
+
+def test_decisions_are_numbered_listed_and_of_one_form() -> None:
+    index = (DOCS / "index.md").read_text("utf-8")
+    paths = sorted((DOCS / "decisions").glob("*.md"))
+    for number, path in enumerate(paths, 1):
+        text = path.read_text("utf-8")
+        assert path.name.startswith(f"{number:04}-")
+        assert text.startswith(f"# {number}. ")
+        headings = ["Context", "Decision", "Price", "What would change our mind"]
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == headings
+        assert f"decisions/{path.name}" in index
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= README_LINES_MAX
 
 
 def is_command(words: list[str]) -> bool:
@@ -63,6 +115,7 @@ def test_the_version_stands_on_top_of_the_changelog() -> None:
     changelog = (DOCS / "changelog.md").read_text("utf-8")
     versions = re.findall(r"^## \[?(\d+\.\d+\.\d+)", changelog, re.MULTILINE)
     assert versions[0] == project["version"]
+    assert re.findall(r"^## \[?(\w+)", changelog, re.MULTILINE)[0] == "Unreleased"
 
 
 def test_every_command_can_say_what_it_does() -> None:
