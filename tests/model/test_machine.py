@@ -45,8 +45,10 @@ FAULT = Fault("boom", "it broke")
 CRASHES_MAX = 3
 LIVE = {State.WAITING, State.DELAYED, State.ACTIVE}
 VERDICTS = st.sampled_from(
-    [Done(b"1"), Again(0, FAULT), Again(60_000, FAULT), Again(0, FAULT, counts=False)]
-    + [Dead(FAULT), Stopped(), HandedBack()]
+    [
+        *(Done(b"1"), Again(0, FAULT), Again(60_000, FAULT), Again(0, FAULT, counts=False)),
+        *(Dead(FAULT), Stopped(), HandedBack()),
+    ]
 )
 
 

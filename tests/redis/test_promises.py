@@ -50,6 +50,15 @@ async def expire(redis, lease):
     await redis.zadd(KEYS.key("leases_", lease.pool), {member: 1}, xx=True)
 
 
+async def fits(broker, count):
+    """Submits jobs of 900 bytes each; False once Redis refuses them."""
+    try:
+        await broker.submit([new_job(b'"' + b"x" * 900 + b'"') for _ in range(count)])
+    except OutOfMemory:
+        return False
+    return True
+
+
 async def state_of(inspector, job):
     found = await inspector.job(job.id)
     return found.state
@@ -227,10 +236,8 @@ async def test_at_maxmemory_submits_are_refused_whole_and_work_goes_on(redis_ser
     try:
         broker, inspector = Broker(redis, KEYS), Inspector(redis, KEYS)
         accepted = 0
-        with pytest.raises(OutOfMemory):
-            for _ in range(500):
-                await broker.submit([new_job(b'"' + b"x" * 900 + b'"') for _ in range(20)])
-                accepted += 20
+        while await fits(broker, 20):
+            accepted += 20
         before = await inspector.counts()
         assert before["io|waiting"] == before["io|submitted"] == accepted > 0
         hand = Hand(broker)
