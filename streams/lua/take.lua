@@ -105,6 +105,8 @@ local function offer_late(from)
     local late = redis.call('ZRANGEBYSCORE', leases_ .. from, '-inf', now, 'LIMIT', page * LATE_PAGE, LATE_PAGE)
     for _, member in ipairs(late) do
       local lane, entry = string.match(member, '^(.*)|(.-)$')
+      local _, app = lane_parts(lane)
+      if running[app] then running[app] = running[app] - 1 end -- active, but nobody runs it
       local found = mine(lane) and redis.call('XRANGE', stream_ .. lane, entry, entry)[1]
       if found then
         offer(lane, found[2][4], entry, from)

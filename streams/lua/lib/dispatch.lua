@@ -4,8 +4,8 @@
 --       turns_  HASH  by class: app → when it was last served, '' → the count of turns
 -- A group is one (priority, model). Its score is the age of its oldest head over the priority's
 -- target; the best group is chosen, but the resident model's best keeps a lead of HYSTERESIS.
--- Within the group it is the turn of the app that was served least recently. `policy.pick` is the
--- same rule in Python, and the oracle of the tests.
+-- Within the group it is the turn of the app that was served least recently. `streams.dispatch` is
+-- the same rule in Python, and the oracle of the tests.
 local HYSTERESIS = 0.5
 local TARGET_MS = { high = 120000, normal = 3600000, low = 14400000 }
 local URGENCY = { high = 3, normal = 2, low = 1 }
