@@ -18,6 +18,7 @@ COMMAND = re.compile(r"(?:^|`|\$ |\.venv/bin/)roughneck((?: +[a-z][a-z-]*)+)", r
 TARGET = re.compile(r"(?:^|`|\$ )make +([a-z]+)", re.MULTILINE)
 MODULE = re.compile(r"python -m ((?:streams|processors|gateway|ops|tests)[\w.]*)")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+SOURCE = re.compile(r"`((?:streams|processors|gateway|ops|tests|lua)/[\w/.-]+\.(?:py|lua))`")
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 README_LINES_MAX = 120
 
@@ -59,6 +60,13 @@ def anchors(path: Path) -> set[str]:
     """What a document's headings are called in links, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_files_named_in_prose_exist(path: Path) -> None:
+    named = set(SOURCE.findall(path.read_text("utf-8")))
+    roots = (ROOT, ROOT / "streams", ROOT / "streams" / "lua")
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
