@@ -18,7 +18,7 @@ COMMAND = re.compile(r"(?:^|`|\$ |\.venv/bin/)roughneck((?: +[a-z][a-z-]*)+)", r
 TARGET = re.compile(r"(?:^|`|\$ )make +([a-z]+)", re.MULTILINE)
 MODULE = re.compile(r"python -m ((?:streams|processors|gateway|ops|tests)[\w.]*)")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
-SOURCE = re.compile(r"`((?:streams|processors|gateway|ops|tests|lua)/[\w/.-]+\.(?:py|lua))`")
+SOURCE = re.compile(r"`((?:streams|processors|gateway|ops|tests|lua|lib)/[\w/.-]+\.(?:py|lua))`")
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 README_LINES_MAX = 120
 
