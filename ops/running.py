@@ -54,7 +54,7 @@ async def serve(
     with signals(stopping, on_abort):
         started: list[Service] = []
         if lifeline:
-            _hold_lifeline(stopping)
+            hold_lifeline(stopping.set)
         try:
             for service in build():
                 started.append(service)
@@ -97,6 +97,21 @@ def failure_of(service: Service) -> BaseException | None:
     return service.crash_reason
 
 
+def hold_lifeline(stop: Callable[[], None]) -> None:
+    """Call `stop` when standard input ends: the process that started this one is gone."""
+    loop = asyncio.get_running_loop()
+    descriptor = sys.stdin.fileno()
+    os.set_blocking(descriptor, False)
+
+    def heard() -> None:
+        if not os.read(descriptor, 4_096):
+            loop.remove_reader(descriptor)
+            log.warning("the process that started this one is gone: stopping")
+            stop()
+
+    loop.add_reader(descriptor, heard)
+
+
 async def _start(service: Service, stopping: asyncio.Event) -> bool:
     """Start one service; False when a stop was asked for meanwhile."""
     starting = asyncio.ensure_future(service.start())
@@ -119,17 +134,3 @@ async def _watch(services: Sequence[Service], stopping: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WATCH_EVERY_S):
                 await stopping.wait()
-
-
-def _hold_lifeline(stopping: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    descriptor = sys.stdin.fileno()
-    os.set_blocking(descriptor, False)
-
-    def heard() -> None:
-        if not os.read(descriptor, 4_096):
-            loop.remove_reader(descriptor)
-            log.warning("the process that started this one is gone: stopping")
-            stopping.set()
-
-    loop.add_reader(descriptor, heard)

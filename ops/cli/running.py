@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import uvloop
@@ -11,13 +12,16 @@ from mode import Service
 from ops.cli.session import Command, Session, pass_session
 from ops.embedded import EmbeddedRedis
 from ops.links import open_redis
-from ops.running import run_services, serve
+from ops.running import hold_lifeline, run_services, serve
 from ops.safety import Severity, concerns, survey
 from ops.settings import child_environment, hide_password
 from ops.up import Child, RedisWatch, kill_all
 from streams.errors import ConfigError
 from streams.model import ResourceClass
 from streams.scripts import translated
+
+if TYPE_CHECKING:
+    from ops.sim_ollama import SimServer
 
 CLASSES = click.Choice([str(name) for name in ResourceClass])
 
@@ -110,8 +114,9 @@ def courier(session: Session, lifeline: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=11_434, show_default=True, type=click.IntRange(0, 65_535))
 @click.option("--speed", default=1.0, show_default=True, help="Divide every wait by this.")
+@lifeline
 @pass_session
-def sim_ollama(session: Session, host: str, port: int, speed: float) -> None:
+def sim_ollama(session: Session, host: str, port: int, speed: float, lifeline: bool) -> None:
     """Speak Ollama's protocol with made-up answers, at the pace of a real machine."""
     from ops.sim_ollama import SimConfig, SimServer
 
@@ -121,7 +126,13 @@ def sim_ollama(session: Session, host: str, port: int, speed: float) -> None:
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     session.screen.note(f"a simulated Ollama listens on {server.url}")
-    asyncio.run(server.run())
+    asyncio.run(_simulate(server, lifeline=lifeline))
+
+
+async def _simulate(server: "SimServer", *, lifeline: bool) -> None:
+    if lifeline:
+        hold_lifeline(server.stop)
+    await server.run()
 
 
 async def _up(session: Session, server: EmbeddedRedis | None) -> None:
