@@ -15,6 +15,7 @@ from ops.demo.history import History, percentile
 from streams.model import ResourceClass, State
 
 WIDTH = 100  # off a terminal
+QUESTION_WIDTH = 40
 PLAIN_EVERY_S = 2.0
 COLUMNS = (State.WAITING, State.DELAYED, State.ACTIVE, State.SUCCEEDED, State.DEAD)
 STYLES = {State.ACTIVE: "cyan", State.SUCCEEDED: "green", State.DEAD: "red"}
@@ -81,8 +82,8 @@ class Report:
     def answers(self, pairs: Sequence[tuple[str, str]], source: str) -> None:
         """What the model said."""
         table = Table(title=f"Said by {source}", title_justify="left", box=None, pad_edge=False)
-        for column in ("question", "answer"):
-            table.add_column(column, header_style="bold", no_wrap=True, overflow="ellipsis")
+        for column, width in (("question", QUESTION_WIDTH), ("answer", None)):
+            table.add_column(column, max_width=width, no_wrap=True, overflow="ellipsis")
         for question, answer in pairs:
             table.add_row(Text(question), Text(" ".join(answer.split())))
         self.console.print("", table)

@@ -96,7 +96,8 @@ async def _open_ollama(processes: Processes, folder: Path, report: Report) -> Re
         }
         return real
     simulator = await processes.start(
-        "sim-ollama", "sim-ollama", "--port", "0", "--speed", str(SIMULATED_SPEED)
+        *("sim-ollama", "sim-ollama", "--port", "0"),
+        *("--speed", str(SIMULATED_SPEED), "--lifeline"),
     )
     url = (await simulator.line_with("listens on")).split()[-1]
     processes.settings |= {"ollama.url": url, "ollama.runtime_dir": str(folder)}
