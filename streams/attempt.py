@@ -37,7 +37,7 @@ class Attempt:
     @contextmanager
     def scope(self) -> Iterator[asyncio.Timeout]:
         """The time limit to run the attempt under: `async with scope`."""
-        self._scope = asyncio.timeout(self._left_s)
+        self._scope = asyncio.timeout(0 if self.why else self._left_s)
         try:
             yield self._scope
         finally:

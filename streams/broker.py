@@ -139,7 +139,7 @@ class Broker:
         """Publish progress as (job, token, fraction, note); how many tokens were the newest."""
         arguments: list[Argument] = []
         for job_id, token, fraction, note in reports:
-            arguments += [job_id, token, "" if fraction is None else fraction, note]
+            arguments += [job_id, token, "" if fraction is None else fraction, one_line(note)]
         return int(await self.scripts.run("report", *arguments))
 
     async def cancel(self, job_id: str, reason: str = "") -> Cancelled:
@@ -249,9 +249,19 @@ def submit_row(job: NewJob) -> list[Argument]:
     ]
 
 
+def encodable(said: str) -> str:
+    """Foreign text as UTF-8 can carry it: a lone surrogate becomes `?`."""
+    return said.encode("utf-8", "replace").decode()
+
+
+def one_line(said: str) -> str:
+    """Foreign text for the event stream, where tabs and line ends have a meaning."""
+    return encodable(" ".join(said.split()))
+
+
 def callback_text(callback: CallbackRequest | None) -> str:
     """How a callback request stands in a job's record: url, endpoint, events."""
-    if callback is None:
+    if callback is None or not callback.events:
         return ""
     return f"{callback.url} {callback.endpoint} {','.join(callback.events)}"
 
@@ -272,10 +282,10 @@ def verdict_row(verdict: Verdict, inline_max: int) -> list[Argument]:
             return ["done", int(staged), b"" if staged else result, ""]
         case Again(delay_ms, fault, counts):
             kind = "again" if counts else "put_back"
-            return [kind, delay_ms, fault.code, fault.message[:FAULT_MAX]]
+            return [kind, delay_ms, one_line(fault.code), encodable(fault.message)[:FAULT_MAX]]
         case Dead(fault):
-            return ["dead", 0, fault.code, fault.message[:FAULT_MAX]]
+            return ["dead", 0, one_line(fault.code), encodable(fault.message)[:FAULT_MAX]]
         case Stopped(reason):
-            return ["stopped", 0, reason[:FAULT_MAX], ""]
+            return ["stopped", 0, encodable(reason)[:FAULT_MAX], ""]
         case HandedBack():
             return ["handed_back", 0, "", ""]

@@ -1,6 +1,7 @@
 """Sends verdicts and asks for work: settle and take travel together, at most two rounds at once."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,7 +59,7 @@ class Committer:
         self._work.set()
 
     async def drained(self) -> None:
-        """Wait until every verdict has been answered by Redis."""
+        """Wait until Redis has answered every verdict and every request for work."""
         await self._idle.wait()
 
     async def run(self, describe: Describe, worker: str) -> None:
@@ -71,6 +72,7 @@ class Committer:
                 self._work.clear()
                 continue
             self._in_flight += 1
+            self._idle.clear()
             try:
                 await self._send(round_, worker)
             finally:
@@ -121,9 +123,10 @@ class Committer:
         for settlement, raw in zip(settlements, answers, strict=True):
             answer = Settled(text(raw))
             if answer is Settled.UNSTAGED and isinstance(settlement.verdict, Done):
-                await self._broker.stage(
-                    settlement.job_id, settlement.token, settlement.verdict.result
-                )
+                with contextlib.suppress(Unavailable):  # then it is unstaged once more
+                    await self._broker.stage(
+                        settlement.job_id, settlement.token, settlement.verdict.result
+                    )
                 self.put(settlement)
             elif self._telemetry.listeners:
                 self._telemetry.emit(AttemptSettled(settlement.job_id, settlement.token, answer))

@@ -63,7 +63,7 @@ def parse_entry(entry_id: str, lines: bytes) -> list[Event]:
     """The events of one stream entry: all that one call of a script said, a line each."""
     return [
         parse_event(f"{entry_id}-{number}", line)
-        for number, line in enumerate(text(lines).splitlines())
+        for number, line in enumerate(text(lines).split("\n"))
     ]
 
 

@@ -7,9 +7,10 @@ a pool of connections does not promise that. Every call sent here is a script th
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import hiredis
 from redis import exceptions as failures
 
 from streams.errors import Unavailable
@@ -17,6 +18,7 @@ from streams.keyspace import Keyspace
 from streams.scripts import Client, Scripts, translated
 
 Call = tuple[str, Sequence[str | bytes | int | float]]
+pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command  # redis-py packs in Python
 BYTES_PER_S = 100_000  # the slowest link that a deadline allows for
 PATIENCE_S = 2.0
 
@@ -41,17 +43,14 @@ class Wire:
         """
         async with self._lock:
             connection = self._connection or await self._connect()
-            packed = [
-                part
+            packed = b"".join(
+                pack(("EVALSHA", self._scripts[name].sha, 1, self._route, *arguments))
                 for name, arguments in calls
-                for part in connection.pack_command(
-                    "EVALSHA", self._scripts[name].sha, 1, self._route, *arguments
-                )
-            ]
+            )
             loop = asyncio.get_running_loop()
             answers = [loop.create_future() for _ in calls]
             self._waiting.extend(answers)
-            patience = PATIENCE_S + sum(map(len, packed)) / BYTES_PER_S
+            patience = PATIENCE_S + len(packed) / BYTES_PER_S
             with translated():
                 await connection.send_packed_command(packed, check_health=False)
         try:

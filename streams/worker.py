@@ -136,25 +136,25 @@ class Worker(Service):
         return attempt
 
     async def _perform(self, attempt: Attempt) -> bytes | BaseException:
+        scope: asyncio.Timeout | None = None
         try:
             if attempt.lease.payload is None:
                 attempt.payload = await self._fetch(attempt.lease)
             with attempt.scope() as scope:
                 async with scope:
                     return await self._run(attempt)
-        except TimeoutError as error:
-            if not scope.expired():
-                return error
-            if attempt.why:
-                return Interrupted(attempt.why)
-            return TimedOut(f"ran longer than {attempt.timeout_s:g} s")
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             return Trouble(f"the processor cancelled itself: {error}")
         except Exception as error:
-            return error
+            if scope is None or not scope.expired():
+                return error
+        # Whatever the processor made of being stopped: it was stopped.
+        if attempt.why:
+            return Interrupted(attempt.why)
+        return TimedOut(f"ran longer than {attempt.timeout_s:g} s")
 
     def _judge(self, attempt: Attempt, ending: bytes | BaseException) -> Verdict | None:
         if isinstance(ending, Interrupted):

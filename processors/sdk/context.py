@@ -30,7 +30,7 @@ class Context:
         """`dependencies` are the injected values by name."""
         self._attempt = attempt
         self._dependencies = dependencies
-        self._stop_requested = stop_requested or threading.Event()
+        self._stop_requested = stop_requested  # of a thread, which cannot be cancelled
         self.log = Log(attempt.log)
 
     @property
@@ -77,7 +77,7 @@ class Context:
         at it in every long loop. An async function gets CancelledError instead, and a cpu
         process is killed.
         """
-        return self._stop_requested.is_set()
+        return self._stop_requested is not None and self._stop_requested.is_set()
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Say how far the work is: 0 to 1, or None when only the note is known. Cheap."""

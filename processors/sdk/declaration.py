@@ -58,7 +58,7 @@ class Processor:
         """The manifest's resource class."""
         return self.manifest.resource_class
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return inspect.iscoroutinefunction(self.function)

@@ -53,22 +53,29 @@ local function lease(entry, id)
   reply[#reply + 1] = { id, own, redis.call('HGETALL', callback_ .. id) }
 end
 
-local function read_new(count)
-  local read = redis.pcall('XREADGROUP', 'GROUP', 'couriers', courier, 'COUNT', count, 'STREAMS', callbacks, '>')
-  if read and read.err then
+-- Makes the group where it is missing: before the first callback, or because somebody destroyed it.
+local function with_group(...)
+  local reply = redis.pcall(...)
+  if reply and reply.err then
     redis.call('XGROUP', 'CREATE', callbacks, 'couriers', '0', 'MKSTREAM')
-    read = redis.call('XREADGROUP', 'GROUP', 'couriers', courier, 'COUNT', count, 'STREAMS', callbacks, '>')
+    reply = redis.call(...)
   end
+  return reply
+end
+
+local function read_new(count)
+  local read = with_group('XREADGROUP', 'GROUP', 'couriers', courier, 'COUNT', count, 'STREAMS', callbacks, '>')
   return read and read[1][2] or {}
 end
 
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', callback_leases, '-inf', now, 'LIMIT', 0, slots)) do
   local id, entry = string.match(member, '^(.*)|(.-)$')
-  local claimed = redis.call('XAUTOCLAIM', callbacks, 'couriers', courier, 0, entry, 'COUNT', 1)
+  local claimed = with_group('XAUTOCLAIM', callbacks, 'couriers', courier, 0, entry, 'COUNT', 1)
   if claimed[2][1] and claimed[2][1][1] == entry then
     lease(entry, id)
   else
     redis.call('XACK', callbacks, 'couriers', entry)
+    redis.call('XDEL', callbacks, entry)
     redis.call('ZREM', callback_leases, member)
     if redis.call('HGET', callback_ .. id, 'status') == 'waiting' then
       redis.call('XADD', callbacks, '*', 'c', id)

@@ -18,7 +18,8 @@ for i = rest, #ARGV, 2 do
   local job = read_job(id)
   if job and job.state == 'active' and job.token == token then
     redis.call('ZADD', leases_ .. job.pool, now + lease_ms, job.lane .. '|' .. job.entry)
-    redis.call('XCLAIM', stream_ .. job.lane, 'workers', worker, 0, job.entry, 'JUSTID')
+    -- Without its group the lane loses the consumer's name only; the lease stands.
+    redis.pcall('XCLAIM', stream_ .. job.lane, 'workers', worker, 0, job.entry, 'JUSTID')
     classes[job.class] = true
     if job.cancel then say(id, 'cancel') end
   else

@@ -132,6 +132,7 @@ end
 -- ------------------------------------------------------------ lease
 local function reclaim(job, from)
   local stream = stream_ .. job.lane
+  last_delivered(stream) -- makes a missing group anew
   local claimed = redis.call('XAUTOCLAIM', stream, 'workers', worker, 0, job.entry, 'COUNT', 1)
   if not claimed[2][1] or claimed[2][1][1] ~= job.entry then
     redis.call('XCLAIM', stream, 'workers', worker, 0, job.entry, 'FORCE', 'JUSTID')

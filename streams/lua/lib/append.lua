@@ -30,6 +30,7 @@ local function append(id, lane)
   return redis.call('XADD', stream, '*', 'j', id, 't', base)
 end
 
+-- Makes the group anew where somebody destroyed it.
 local function last_delivered(stream)
   for _, group in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
     local name, id
@@ -39,7 +40,7 @@ local function last_delivered(stream)
     end
     if name == 'workers' then return id end
   end
-  -- Somebody destroyed the group: all that is in the lane counts as undelivered again.
+  -- All that is in the lane counts as undelivered again.
   redis.call('XGROUP', 'CREATE', stream, 'workers', '0')
   return '0-0'
 end
