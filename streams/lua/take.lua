@@ -157,6 +157,10 @@ local function lease(id, lane, entry, from)
     if from then redis.call('ZREM', leases_ .. from, lane .. '|' .. entry) end
     return
   end
+  if not from and job.expires and tonumber(job.expires) <= now then
+    redis.call('XACK', stream_ .. lane, 'workers', entry)
+    return finish(read_job(id), 'expired', 'expired', 'not started in time')
+  end
   local fields = { 'state', 'active', 'pool', pool, 'worker', worker, 'start', now_text }
   if from then
     if not reclaim(job, from) then return end
