@@ -17,7 +17,7 @@ from streams.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-MISS_S = 0.25  # a name that is not in the copy asks Redis at most this often
+MISS_S = 0.25  # reads for names that are not in the copy are at least this far apart
 
 T = TypeVar("T")
 
@@ -41,6 +41,7 @@ class Mirror(Service, Generic[T]):
         self._read_at: float | None = None  # when the last good read began
         self._asked_at = float("-inf")
         self._reading = asyncio.Lock()
+        self._looking = asyncio.Lock()
 
     @property
     def loaded(self) -> bool:
@@ -54,7 +55,7 @@ class Mirror(Service, Generic[T]):
         return self._rows
 
     async def find(self, key: str) -> T | None:
-        """The row of `key`; one that is missing is looked up in Redis, a few times a second."""
+        """The row of `key`; one that is missing is looked for in Redis before it counts as such."""
         row = self._rows.get(key)
         if row is not None:
             return row
@@ -62,8 +63,12 @@ class Mirror(Service, Generic[T]):
         return self.rows().get(key)
 
     async def look_again(self) -> None:
-        """Read the table now, unless it was tried a moment ago."""
-        if self._clock.monotonic() - self._asked_at > MISS_S:
+        """Return after a read that began later than this call; all who wait share one read."""
+        came = self._clock.monotonic()
+        async with self._looking:
+            if self._asked_at > came:
+                return
+            await asyncio.sleep(max(0.0, self._asked_at + MISS_S - self._clock.monotonic()))
             await self._read_quietly()
 
     async def refresh(self) -> None:
