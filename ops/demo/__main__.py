@@ -27,7 +27,10 @@ WRONG = 1
 def demo(context: click.Context, *, keep: bool) -> None:
     """Run the demo in a temporary folder."""
     with _folder(keep) as folder, Report(console()) as report:
-        wrong = uvloop.run(_interruptible(report, folder))
+        try:
+            wrong = uvloop.run(_interruptible(report, folder))
+        except asyncio.CancelledError:  # SIGTERM, and everything has been stopped
+            raise click.Abort from None
         if keep:
             report.step(f"logs and data are in {folder}")
     context.exit(WRONG if wrong else 0)

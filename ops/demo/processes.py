@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ START_LIMIT_S = 30.0
 STOP_LIMIT_S = 15.0
 LOOK_EVERY_S = 0.05
 TAIL_LINES = 12
+THAW = 'cat >/dev/null; kill -CONT "$1"'  # at the end of a pipe of ours, however we end
 
 
 class Process:
@@ -27,8 +29,8 @@ class Process:
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
         self.log = log
-        self.frozen = False
         self._process = process
+        self._thawing: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -49,19 +51,24 @@ class Process:
         self._signal(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """SIGSTOP: it stands still, as a laptop does whose lid was closed."""
-        self.frozen = True
+        """SIGSTOP: it stands still, as under a closed lid, and at most as long as we live."""
+        self._thawing = subprocess.Popen(
+            ["/bin/sh", "-c", THAW, "thaw", str(self.pid)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
-        self._signal(signal.SIGCONT)
-        self.frozen = False
+        """Let it go on, if it was frozen."""
+        if self._thawing is not None:
+            self._thawing.communicate()
+            self._thawing = None
 
     async def stop(self) -> None:
         """SIGTERM, and wait; SIGKILL when it takes too long. A second time nothing happens."""
-        if self.frozen:
-            self.thaw()
+        self.thaw()
         self._signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_LIMIT_S):

@@ -15,7 +15,7 @@ from ops.demo.history import History, percentile
 from streams.model import ResourceClass, State
 
 WIDTH = 100  # off a terminal
-QUESTION_WIDTH = 40
+QUESTION_WIDTH = 45
 PLAIN_EVERY_S = 2.0
 COLUMNS = (State.WAITING, State.DELAYED, State.ACTIVE, State.SUCCEEDED, State.DEAD)
 STYLES = {State.ACTIVE: "cyan", State.SUCCEEDED: "green", State.DEAD: "red"}
@@ -83,7 +83,7 @@ class Report:
         """What the model said."""
         table = Table(title=f"Said by {source}", title_justify="left", box=None, pad_edge=False)
         for column, width in (("question", QUESTION_WIDTH), ("answer", None)):
-            table.add_column(column, max_width=width, no_wrap=True, overflow="ellipsis")
+            table.add_column(column, min_width=width, no_wrap=True, header_style="bold")
         for question, answer in pairs:
             table.add_row(Text(question), Text(" ".join(answer.split())))
         self.console.print("", table)
@@ -174,7 +174,7 @@ def _summary_rows(history: History, figures: Figures) -> list[tuple[str, str]]:
         ("dead letters", f"{figures.dead}, {figures.dead_planned} of them on purpose"),
         (
             "callbacks",
-            f"{figures.callbacks} verified; {figures.duplicates} came again with the same id",
+            f"{figures.callbacks} verified; {figures.duplicates} came again, same id, same bytes",
         ),
         ("wait", _spread(history.waits_ms)),
         ("run", _spread(history.runs_ms)),

@@ -91,7 +91,8 @@ async def submit(scene: Scene, wave: list[Planned]) -> None:
 async def close_books(scene: Scene, orphans: Collection[Kin]) -> list[str]:
     """Wait until all is quiet, print what came of it; what is wrong."""
     limit_s = REAL_END_LIMIT_S if scene.real else END_LIMIT_S
-    await until(lambda: _ended(scene), limit_s)
+    if await until(lambda: _ended(scene), limit_s):
+        scene.report.step(f"all {len(scene.desk.submissions)} jobs have ended")
     await until(lambda: _quiet(scene), QUIET_LIMIT_S)
     seen = Seen(
         submissions=scene.desk.submissions,
@@ -103,7 +104,10 @@ async def close_books(scene: Scene, orphans: Collection[Kin]) -> list[str]:
         left=living(orphans),
     )
     show(scene, seen)
-    return findings(seen)
+    wrong = findings(seen)
+    if not scene.watch.history.reclaimed:
+        wrong.append("no worker died amid its work, so nothing was shown")
+    return wrong
 
 
 def show(scene: Scene, seen: Seen) -> None:

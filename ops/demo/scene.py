@@ -73,7 +73,8 @@ async def opened(report: Report, folder: Path) -> AsyncIterator[Scene]:
         real = await _open_ollama(processes, folder, report)
         first = await processes.start_worker("first")
         url = (await gateway.record_of("gateway is ready"))["url"]
-        report.step(f"gateway on {url}; event pages on {site.url}, callbacks to {hooks.url}")
+        report.step(f"gateway on {url}")
+        report.step(f"the apps: event pages on {site.url}, callbacks to {hooks.url}")
 
         told = await register(url, admin, f"{hooks.url}/hooks")
         receiver.secrets = told.secrets
