@@ -36,7 +36,7 @@ class History:
     def add(self, event: Event) -> None:
         """Take one event into account."""
         course = self.courses.setdefault(
-            event.job_id, Course(event.lane.resource_class, event.at_ms, event.state)
+            event.job_id, Course(event.lane.resource_class, event.at_ms, State.WAITING)
         )
         match event.kind:
             case "active":
@@ -61,13 +61,13 @@ class History:
         courses = self.courses.values()
         return Counter((course.resource_class, course.state) for course in courses)
 
-    def running_since(self, ms: int) -> set[ResourceClass]:
-        """Classes in which an attempt has been active since `ms` or before."""
-        return {
-            course.resource_class
-            for course in self.courses.values()
-            if course.state is State.ACTIVE and course.active_ms <= ms
-        }
+    def is_at_full_work(self, since_ms: int) -> bool:
+        """Whether attempts began by `since_ms` and run in every class that has jobs left."""
+        live = [course for course in self.courses.values() if not course.state.ended]
+        running = {one.resource_class for one in live if one.state is State.ACTIVE}
+        began = [one.started_ms for one in self.courses.values() if one.started_ms]
+        is_ripe = bool(began) and min(began) <= since_ms
+        return is_ripe and bool(running) and running == {one.resource_class for one in live}
 
     def _begin(self, course: Course, event: Event) -> None:
         if course.state is State.ACTIVE and not course.is_handed_back:

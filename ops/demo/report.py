@@ -168,7 +168,7 @@ def _summary_rows(history: History, figures: Figures) -> list[tuple[str, str]]:
         ("jobs", f"{figures.jobs}, {figures.repeated} of them submitted twice under one key"),
         ("attempts", str(figures.attempts)),
         ("reclaimed", f"{history.reclaimed} attempts of workers that fell silent"),
-        ("fenced", f"{figures.fenced} late endings that changed nothing"),
+        ("fenced", f"{figures.fenced} late attempts that changed nothing"),
         ("handed back", f"{history.handed_back} by a worker told to stop"),
         ("retries", str(history.retries)),
         ("dead letters", f"{figures.dead}, {figures.dead_planned} of them on purpose"),

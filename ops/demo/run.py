@@ -16,7 +16,7 @@ from ops.demo.scene import Scene, opened
 from streams.clock import SystemClock
 from streams.model import ResourceClass, State
 
-RIPE_MS = 1_200  # attempts that have run for so long are worth a kill
+RIPE_MS = 1_000  # work that has gone on for so long is worth a kill
 LOOK_EVERY_S = 0.05
 MOMENT_LIMIT_S = 15.0  # for a moment worth interfering; the demo goes on without it
 END_LIMIT_S = 90.0
@@ -168,7 +168,7 @@ async def _await_job(scene: Scene, worker: str, name: str) -> None:
 
 async def _ripe(scene: Scene) -> bool:
     now_ms = SystemClock().now_ms()
-    return scene.watch.history.running_since(now_ms - RIPE_MS) == set(ResourceClass)
+    return scene.watch.history.is_at_full_work(now_ms - RIPE_MS)
 
 
 async def _taken_from(scene: Scene, worker: str, jobs: Collection[str]) -> bool:
