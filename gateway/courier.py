@@ -91,6 +91,7 @@ class Courier(Service):
         self._clock = clock or SystemClock()
         self._listener = listener
         self._active: dict[str, CallbackLease] = {}
+        self._settling: set[str] = set()  # of these the verdict is on its way: renewed no more
         self._gates: dict[str, Gate] = {}
         self._seen = "0-0"  # the newest entry of the stream that woke us
         self._room = asyncio.Event()
@@ -162,16 +163,19 @@ class Courier(Service):
         return taken.leases
 
     async def _renew(self) -> None:
-        held = [(lease.id, lease.token) for lease in self._active.values()]
+        held = [lease for id_, lease in self._active.items() if id_ not in self._settling]
         if not held:
             return
+        pairs = [(lease.id, lease.token) for lease in held]
         try:
-            lost = await self._store.renew(held, self._settings.lease_ms)
+            lost = await self._store.renew(pairs, self._settings.lease_ms)
         except AWAY as error:
             log.warning("callback leases cannot be renewed", extra={"error": str(error)})
             return
-        for callback_id in lost:
-            log.warning("callback lease lost", extra={"callback_id": callback_id})
+        for lease in held:
+            is_ours = self._active.get(lease.id) is lease and lease.id not in self._settling
+            if lease.id in lost and is_ours:
+                log.warning("callback lease lost", extra={"callback_id": lease.id})
 
     def _start(
         self, lease: CallbackLease, deliveries: asyncio.TaskGroup, put_backs: asyncio.TaskGroup
@@ -201,6 +205,7 @@ class Courier(Service):
             log.exception("a callback was dropped", extra={"callback_id": lease.id})
         finally:
             del self._active[lease.id]
+            self._settling.discard(lease.id)
             self._room.set()
 
     async def _attempt(self, lease: CallbackLease, gate: Gate) -> DeliveryVerdict:
@@ -236,6 +241,7 @@ class Courier(Service):
         return ending
 
     async def _settle(self, lease: CallbackLease, verdict: DeliveryVerdict) -> None:
+        self._settling.add(lease.id)
         settled = await self._persist(lambda: self._store.settle(lease.id, lease.token, verdict))
         self._report(DeliveryReport(lease.record, lease.attempt, verdict, settled))
 
