@@ -8,7 +8,14 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,6 +23,8 @@ from streams.errors import Trouble
 from streams.inspector import ClassView, Inspector
 
 log = logging.getLogger(__name__)
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
 
 MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 SCRAPE_S = 5.0

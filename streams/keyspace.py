@@ -22,8 +22,8 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     turns_           HASH    permanent      a class's apps, by when they were last served
     running_         HASH    permanent      a class's active jobs by app
     limits           HASH    permanent      totals by pool, concurrency by `class|app`
-    calls_           STRING  1 day          the last numbered call of (worker, pool) and its grants
-    doorbell_        STREAM  one entry      rung when a class may have work for a waiting worker
+    calls_           STRING  1 day          the last two numbered calls of (worker, pool)
+    doorbell_        STREAM  capped         rung when a class may have work for a waiting worker
     events           STREAM  capped         every change of state
     ended_           ZSET    by retention   an app's ended jobs but dead ones, by time of ending
     dead_            ZSET    by retention   an app's dead letters, by time of ending
@@ -40,7 +40,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     callback_due     ZSET    permanent      callbacks that wait for their next attempt
     callback_dead    ZSET    by retention   callbacks given up, by time
     callback_done    ZSET    by retention   callbacks delivered, by time
-    callback_counts  HASH    permanent      `recorded`, `delivered`, `dead`: I12's balance
+    callback_counts  HASH    permanent      recorded = waiting + delivered + dead (I12)
 """
 
 import msgspec

@@ -7,12 +7,12 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The engine's defaults, each with its unit."""
 
     tag: str = "rn"  # the hash tag of every key
-    lease_ms: int = 30_000
-    renew_ms: int = 10_000
+    lease_ms: int = 30_000  # how long a worker may be silent before its jobs may be taken
+    renew_ms: int = 10_000  # how often a worker renews its leases
     poll_ceiling_ms: int = 1_000  # the longest wait between two looks for work
     retention_s: int = 7 * 86_400  # ended jobs and their results
     dead_retention_s: int = 30 * 86_400  # dead letters
-    events_max: int = 100_000
+    events_max: int = 100_000  # events kept, roughly: a fifth to twice as many (decision 6)
     crashes_max: int = 3  # leases lost to a dead worker before the job becomes a dead letter
     take_payload_max_bytes: int = 256 * 1024  # payloads inlined in one answer of take
     payload_inline_max_bytes: int = 32 * 1024  # larger ones are fetched in the attempt
@@ -21,5 +21,5 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     open_gap_ms: int = 15_000  # a class that no worker served for longer was closed meanwhile
     grace_ms: int = 30_000  # how long a stopping worker lets attempts finish
     stall_ms: int = 5_000  # no contact with Redis, or a blocked loop, for longer is unhealthy
-    settle_max_bytes: int = 256 * 1024
+    settle_max_bytes: int = 256 * 1024  # results carried by one call of settle
     retry_after_max_s: float = 3_600.0  # cap on a wait that a processor asks for

@@ -111,7 +111,7 @@ class Program(click.Group):
 def program(
     context: click.Context, /, path: Path | None, output: str | None, **given: str | None
 ) -> None:
-    """One API and one queue for the asynchronous work of several small apps."""
+    """One API for the asynchronous work of several small apps that lean on a local LLM."""
     names = {
         "redis": "redis.url",
         "data": "redis.folder",
@@ -132,9 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit code."""
     try:
-        program.main(args=arguments, prog_name="roughneck", standalone_mode=False)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
+        # The code of a command that ended with `context.exit`; other commands return nothing.
+        code = program.main(args=arguments, prog_name="roughneck", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return USAGE
@@ -146,7 +145,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 0
     except Trouble as error:
         return _explained(error)
-    return 0
+    return code or 0
 
 
 def _explained(error: Trouble) -> int:

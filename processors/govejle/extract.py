@@ -24,7 +24,8 @@ from processors.govejle.page import Page, parse_page
 from processors.govejle.prose import facts_from_text
 
 TEXT_MAX = 60_000  # characters of readable text that are kept
-READABLE_MAX = 500_000  # characters of HTML that trafilatura is given: more takes it seconds
+READABLE_MAX = 500_000  # characters of HTML that trafilatura is given: more takes it seconds,
+READABLE_ELEMENTS_MAX = 10_000  # as do more elements, of which an event page has some hundreds
 WARNINGS_MAX = 20
 
 log = logging.getLogger(__name__)
@@ -101,11 +102,12 @@ def contradictions(event: Event, known: dict[str, str]) -> list[str]:
 def readable(page: Page) -> str:
     """The page's readable part as Markdown; its plain lines where trafilatura finds none."""
     plain = "\n\n".join(page.lines)
-    if len(page.visible_html) > READABLE_MAX:
+    html = page.visible_html
+    if len(html) > READABLE_MAX or html.count("</") > READABLE_ELEMENTS_MAX:
         return plain[:TEXT_MAX]
     try:
         markdown = trafilatura.extract(
-            page.visible_html,
+            html,
             url=page.url,
             output_format="markdown",
             include_links=True,

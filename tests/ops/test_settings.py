@@ -89,7 +89,10 @@ def test_a_model_alias_adds_to_the_default_ones(file: Path) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(environ: dict[str, str], parts: list[str]) -> None:
+def test_what_is_wrong_is_named(
+    environ: dict[str, str], parts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
         load(environ=environ)
     for part in parts:
@@ -103,7 +106,10 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         load(path, {})
 
 
-def test_knobs_of_make_and_tests_are_no_settings() -> None:
+def test_knobs_of_make_and_tests_are_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert load(environ={"ROUGHNECK_EMBEDDED": "1", "ROUGHNECK_TEST_REDIS": "all"}) == Settings()
 
 

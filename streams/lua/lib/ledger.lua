@@ -26,7 +26,11 @@ local function move(class, app, from, to)
   if to == 'active' then add(served, class .. '|' .. app, 1) end
 end
 
--- Says what happened; all that one call says is one entry of the stream, a line each.
+-- Says what happened, a line each, LINES_MAX to an entry of the stream. The cap counts entries, so
+-- that between a fifth of events_max (each in an entry of its own) and twice as many are kept.
+local LINES_MAX = 10
+local entries_max = string.format('%d', events_max / 5)
+
 local function event(kind, id, lane, state, attempt, extra)
   local line = kind .. '\t' .. id .. '\t' .. lane .. '\t' .. state .. '\t' .. attempt
   lines[#lines + 1] = extra and line .. '\t' .. extra or line
@@ -75,9 +79,9 @@ local function close()
       redis.call('HDEL', running_ .. class, app)
     end
   end
-  if #lines > 0 then
-    redis.call('XADD', events, 'MAXLEN', '~', math.ceil(events_max / #lines), '*',
-      'e', table.concat(lines, '\n'))
+  for first = 1, #lines, LINES_MAX do
+    redis.call('XADD', events, 'MAXLEN', '~', entries_max, '*',
+      'e', table.concat(lines, '\n', first, math.min(first + LINES_MAX - 1, #lines)))
   end
   for _, write in ipairs(at_close) do write() end
 end
