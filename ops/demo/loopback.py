@@ -1,5 +1,6 @@
 """A small web server on a free port of this machine, in our own event loop."""
 
+import asyncio
 import socket
 
 import uvicorn
@@ -20,6 +21,7 @@ class LoopbackServer(Service):
         self._socket = socket.create_server((HOST, 0), backlog=128)
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://{HOST}:{self.port}"
+        self._ended = asyncio.Event()
         config = uvicorn.Config(
             app,
             lifespan="off",
@@ -38,10 +40,12 @@ class LoopbackServer(Service):
     async def on_stop(self) -> None:
         """Let the requests under way end."""
         self._server.should_exit = True
+        await self._ended.wait()
 
     async def _serve(self) -> None:
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
             self._socket.close()
+            self._ended.set()
             self._server.up.set()  # also when it failed: nobody may wait for it for ever

@@ -1,6 +1,7 @@
 """The event pages of the demo, as a slow, sometimes overloaded site would serve them."""
 
 import asyncio
+import contextlib
 from collections import Counter
 from importlib.resources import files
 
@@ -12,6 +13,7 @@ from starlette.routing import Route
 SAMPLES = files("processors.builtin") / "samples" / "govejle-enrichment" / "pages"
 SLOW_S = {"oekolariet-foredrag": 3.0, "musikteatret-svanesoeen": 2.0}
 USUAL_S = 0.2
+LOOK_EVERY_S = 0.05
 ROBOTS = "User-agent: *\nDisallow: /admin/\n"
 
 
@@ -37,7 +39,7 @@ class Pages:
         found = SAMPLES / f"{name}.html"
         if not found.is_file():
             return PlainTextResponse("Siden findes ikke", 404)
-        await asyncio.sleep(SLOW_S.get(name, USUAL_S))
+        await _think(request, SLOW_S.get(name, USUAL_S))
         return HTMLResponse(found.read_bytes())
 
     async def _busy(self, request: Request) -> Response:
@@ -46,3 +48,11 @@ class Pages:
             self.visits[request.url.path] += 1
             return PlainTextResponse("Kom igen om lidt", 503, {"retry-after": "1"})
         return await self._page(request)
+
+
+async def _think(request: Request, seconds: float) -> None:
+    """Take that long, or until nobody waits for the page any more."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not await request.is_disconnected():  # noqa: ASYNC110 - it tells only when asked
+                await asyncio.sleep(LOOK_EVERY_S)
