@@ -116,7 +116,7 @@ def test_a_job_runs_and_everything_stops_together(up: Up) -> None:
 
 def test_a_worker_that_dies_is_started_again_and_its_job_runs(up: Up) -> None:
     before = up.worker_pid()
-    job = up.json("submit", "echo", '{"message":"slow","delay_ms":1000}')["id"]
+    job = up.json("submit", "echo", '{"message":"slow","delay_ms":5000}')["id"]
     until_sync(lambda: up.json("status", job)["state"] == "active", what="the job to run")
     os.kill(before, signal.SIGKILL)
     until_sync(lambda: up.worker_pid() not in (0, before), what="a new worker", limit_s=30)
