@@ -102,6 +102,7 @@ class Wire:
             answer = self._waiting.popleft()
             if not answer.done():
                 answer.set_exception(Unavailable(f"the link to Redis failed: {reason}"))
+                answer.exception()  # a call awaits its first answer only: the rest is no news
 
     async def close(self, reason: str = "closed") -> None:
         """Drop the connection; calls under way raise Unavailable. The next call opens a new one."""

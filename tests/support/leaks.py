@@ -5,6 +5,8 @@ and so is one that lacks the lifetime that its row promises.
 """
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -23,14 +25,26 @@ TAG = re.compile(r"^\{[^}]+\}:")
 
 async def leaks(redis: "Redis") -> list[str]:
     """One line per key that will stay for ever and should not; empty when all is well."""
-    found = []
-    async for raw in redis.scan_iter(count=1000):
-        key = raw.decode()
-        name, suffix = row_of(key)
-        why = await _fault(redis, key, name, suffix)
-        if why:
-            found.append(f"{key}: {why}")
-    return sorted(found)
+    keys = sorted({raw.decode() async for raw in redis.scan_iter(count=1000)})
+    left = await _all(redis, [("PTTL", key) for key in keys])
+    stays = {key for key, ms in zip(keys, left, strict=True) if ms == -1}
+    states = await _all(redis, [("HGET", *_owner(key)) for key in keys])
+    faults = {
+        key: _fault(key, stays=key in stays, state=state)
+        for key, state in zip(keys, states, strict=True)
+    }
+    return [f"{key}: {why}" for key, why in faults.items() if why]
+
+
+async def _all(redis: "Redis", commands: Sequence[Sequence[str]]) -> list[Any]:
+    """The answers to many commands, without a round trip for each."""
+    answers: list[Any] = []
+    for start in range(0, len(commands), 1000):
+        async with redis.pipeline(transaction=False) as pipe:
+            for command in commands[start : start + 1000]:
+                pipe.execute_command(*command)
+            answers += await pipe.execute()
+    return answers
 
 
 def row_of(key: str) -> tuple[str, str]:
@@ -38,29 +52,35 @@ def row_of(key: str) -> tuple[str, str]:
     bare = TAG.sub("", key)
     head, separator, suffix = bare.partition(":")
     name = f"{head}_" if separator else head
-    return (name, suffix) if name in {*PLAIN, *PREFIXES} else ("", "")
+    return (name, suffix) if name in PLAIN or name in PREFIXES else ("", "")
 
 
-async def _fault(redis: "Redis", key: str, name: str, suffix: str) -> str:
+def _owner(key: str) -> tuple[str, str]:
+    """The hash and its field that say how the job or callback stands whose key this is."""
+    name, suffix = row_of(key)
+    if name == "callback_":
+        return key, "status"
+    return key.partition("}")[0] + "}:job:" + suffix, "state"
+
+
+def _fault(key: str, *, stays: bool, state: bytes | None) -> str:
+    name, _ = row_of(key)
     if not key.startswith("{") or name not in LIFETIMES:
         return "not in the table of streams.keyspace"
     lifetime = LIFETIMES[name]
-    if lifetime in KEPT or await redis.pttl(key) != -1:
+    if lifetime in KEPT or not stays:
         return ""
     if SHORT.match(lifetime):
         return f"has no TTL; the table promises {lifetime}"
     if lifetime in {"retention", "with its job"}:
-        return await _outlives(redis, key, name, suffix)
+        return _outlives(name, state)
     return f"the table's lifetime {lifetime!r} is not known to tests.support.leaks"
 
 
-async def _outlives(redis: "Redis", key: str, name: str, suffix: str) -> str:
+def _outlives(name: str, state: bytes | None) -> str:
     """What lives as long as a job or callback needs a TTL once that has ended or is gone."""
     if name == "callback_":
-        status = await redis.hget(key, "status")
-        return "has no TTL though it ended" if status in {b"delivered", b"dead"} else ""
-    tag = key.partition("}")[0] + "}"
-    state = await redis.hget(f"{tag}:job:{suffix}", "state")
+        return "has no TTL though it ended" if state in {b"delivered", b"dead"} else ""
     if state is None:
         return "has no TTL and no job"
     return "has no TTL though its job ended" if State(state.decode()) in ENDED else ""

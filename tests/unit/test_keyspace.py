@@ -49,5 +49,5 @@ def test_a_lane_is_its_name(model: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "io", "io:a:high:echo", "gpu:a:high:echo:", "io:a:now:echo:"])
 def test_what_is_no_lanes_name_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="unpack|not a valid"):
+    with pytest.raises(ValueError, match=r"unpack|not a valid"):
         Lane.parse(name)
