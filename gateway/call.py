@@ -4,6 +4,7 @@ Each resource module ends in a tuple of operations. Routes, authentication, metr
 are all made from these.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ from streams.directory import ApiKey
 from streams.errors import InvalidInput, TooLarge, Trouble
 
 JSON = "application/json"
+
+FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`")
 
 T = TypeVar("T")
 
@@ -119,7 +122,6 @@ def decode(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
 def invalid(error: msgspec.ValidationError) -> InvalidInput:
     """msgspec's `Expected … - at `$.field`` as our error with its path."""
     text, _, at = str(error).rpartition(" - at ")
-    if not text:
-        return InvalidInput(str(error))
-    path = at.strip("`")
-    return InvalidInput(text, path.removeprefix("key in ").strip("`"))
+    text, path = (text, at.strip("`").removeprefix("key in ").strip("`")) if text else (at, "$")
+    field = FIELD.fullmatch(text)  # msgspec's path ends at the object that lacks it, or has it
+    return InvalidInput(text, f"{path}.{field[1]}" if field else path)

@@ -76,7 +76,7 @@ async def test_another_apps_dead_letters_are_not_touched(edge: Edge) -> None:
     [
         ({"ids": ["x"], "code": "boom"}, "$.ids"),
         ({"limit": 1_001}, "$.limit"),
-        ({"state": "dead"}, "$"),
+        ({"state": "dead"}, "$.state"),
     ],
 )
 async def test_selections_that_are_none(edge: Edge, selection: Any, path: str) -> None:

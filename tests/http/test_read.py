@@ -127,7 +127,7 @@ async def test_filters(edge: Edge) -> None:
         ("?limit=many", "$.limit"),
         ("?cursor=%21%21", "$.cursor"),
         ("?cursor=bm90IGE=", "$.cursor"),
-        ("?colour=red", "$"),
+        ("?colour=red", "$.colour"),
         ("?state=dead&state=waiting", "$.state"),
     ],
 )
