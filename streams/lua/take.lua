@@ -157,7 +157,7 @@ local function lease(id, lane, entry, from)
     if from then redis.call('ZREM', leases_ .. from, lane .. '|' .. entry) end
     return
   end
-  if not from and job.expires and tonumber(job.expires) <= now then
+  if not job.attempt and job.expires and tonumber(job.expires) <= now then
     redis.call('XACK', stream_ .. lane, 'workers', entry)
     return finish(read_job(id), 'expired', 'expired', 'not started in time')
   end

@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 
 from streams.broker import Broker
 from streams.inspector import Inspector
-from streams.model import Cancelled, Dead, Done, ResourceClass, State, Stopped
+from streams.model import Again, Cancelled, Dead, Done, ResourceClass, State, Stopped
 from tests.redis.scenes import (
     FAULT,
     KEYS,
@@ -110,6 +110,17 @@ async def test_a_job_that_expires_in_the_middle_of_a_take_costs_no_other_its_tur
     taken = [*answer.leases, *await hand.take(4)]
     assert [lease.job_id for lease in taken] == [job.id for job in jobs[::2]]
     assert await inspector.audit() == []
+
+
+async def test_a_job_that_started_in_time_may_be_tried_again_later(
+    redis: "Redis", broker: Broker
+) -> None:
+    job = new_job(expires_at_ms=10**13)
+    await settle(broker, await leased(broker, job), Again(0, FAULT))
+    await redis.hset(KEYS.job(job.id), "expires", 1)
+    assert await broker.expire() == 0
+    [lease] = await Hand(broker, "next").take()
+    assert (lease.job_id, lease.attempt) == (job.id, 2)
 
 
 async def end(redis: "Redis", broker: Broker, state: State) -> str:
