@@ -1,10 +1,11 @@
 """Any order of operations keeps the invariants: a Hypothesis machine over the real scripts.
 
-The model is a dict of what each job must be; Redis must agree after every step. More steps by
-`--hypothesis-profile=long`.
+The model is a dict of what each job must be; Redis must agree after every step. For a long run:
+`ROUGHNECK_MODEL_EXAMPLES=2000 pytest tests/model`.
 """
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from streams.model import (
     Done,
     Fault,
     HandedBack,
+    Job,
     Lease,
     Settled,
     Settlement,
@@ -69,8 +71,9 @@ class Expected:
         self.cancel = False
         self.handed_back = False
         self.expired_lease = False
-        self.settled: set[str] = set()  # tokens whose verdict was accepted
-        self.prev = ""
+        self.due = False  # delayed, but for no time: any call may find it waiting
+        self.expires = False  # its time to start has passed
+        self.prev = ""  # the token that a takeover counted as a death
 
 
 class Machine(RuleBasedStateMachine):
@@ -105,15 +108,17 @@ class Machine(RuleBasedStateMachine):
         priority=st.sampled_from(["high", "normal"]),
         processor=st.sampled_from(["echo", "fetch"]),
         delayed=st.booleans(),
+        expires=st.sampled_from([False, False, True]),
         count=st.integers(1, 3),
     )
-    def submit(self, app, priority, processor, delayed, count):
+    def submit(self, app, priority, processor, delayed, expires, count):
         made = [
             new_job(
                 app=app,
                 priority=priority,
                 processor=processor,
                 delay_ms=60_000 if delayed else 0,
+                expires_at_ms=1 if expires else 0,
             )
             for _ in range(count)
         ]
@@ -122,6 +127,7 @@ class Machine(RuleBasedStateMachine):
         assert [(a.state, a.created) for a in answers] == [(state, True)] * count
         for job in made:
             self.expected[job.id] = Expected(state)
+            self.expected[job.id].expires = expires
         self.last = made
         return multiple(*(job.id for job in made))
 
@@ -153,7 +159,9 @@ class Machine(RuleBasedStateMachine):
         self.account_for_takeovers()
         for lease in taken.leases:
             job = self.expected[lease.job_id]
-            assert before[lease.job_id] in (State.WAITING, State.ACTIVE)
+            assert not job.expires
+            was = before[lease.job_id]
+            assert was in (State.WAITING, State.ACTIVE) or (was is State.DELAYED and job.due)
             assert lease.lane.processor in processors
             assert not self.paused
             if job.state is State.ACTIVE:
@@ -167,10 +175,11 @@ class Machine(RuleBasedStateMachine):
         return multiple(*(Held(lease, hand.id) for lease in taken.leases))
 
     def account_for_takeovers(self) -> None:
-        """Jobs that the take ended instead of leasing them: cancelled, or dead by crashes."""
-        for job_id, job in self.expected.items():
+        """Jobs that the take ended instead of leasing them: cancelled, dead by crashes, expired."""
+        for job, found in self.found().values():
+            if job.expires and found.state is State.EXPIRED:
+                job.state = found.state
             if job.state is State.ACTIVE and (job.expired_lease or job.handed_back):
-                found = self.do(self.inspector.job(job_id))
                 if found.state is State.CANCELLED:
                     assert job.cancel
                 elif found.state is State.DEAD:
@@ -236,7 +245,6 @@ class Machine(RuleBasedStateMachine):
         )
         if job.state is State.ACTIVE and job.token == lease.token and not job.handed_back:
             assert answer is Settled.SETTLED
-            job.settled.add(lease.token)
             job.expired_lease = False
             self.apply(job, verdict)
         elif job.token == lease.token:
@@ -257,6 +265,7 @@ class Machine(RuleBasedStateMachine):
                 job.handed_back = True
             case _:
                 job.state = State.DELAYED
+                job.due = not (isinstance(verdict, Again) and verdict.delay_ms)
 
     # ------------------------------------------------------------ operators and chores
 
@@ -277,7 +286,7 @@ class Machine(RuleBasedStateMachine):
     def replay(self, job_id):
         job = self.expected[job_id]
         [answer] = self.do(self.broker.replay([job_id]))
-        if job.state in (State.DEAD, State.CANCELLED):
+        if job.state in (State.DEAD, State.CANCELLED, State.EXPIRED):
             assert answer == "replayed"
             self.expected[job_id] = Expected(State.WAITING)
             self.expected[job_id].token = "none"
@@ -294,6 +303,18 @@ class Machine(RuleBasedStateMachine):
         for job in self.expected.values():
             if job.state is State.DELAYED:
                 job.state = State.WAITING
+
+    @rule(count=st.integers(1, 100))
+    def expire(self, count):
+        def late():
+            live = (State.WAITING, State.DELAYED)
+            return [e for e in self.expected.values() if e.expires and e.state in live]
+
+        before = len(late())
+        ended = self.do(self.broker.expire(count))
+        self.account_for_takeovers()
+        assert ended == min(before, count)
+        assert len(late()) == before - ended
 
     @rule()
     def sweep(self):
@@ -321,11 +342,16 @@ class Machine(RuleBasedStateMachine):
 
     def catch_up(self) -> None:
         """A take promotes jobs that became due at once (`Again(0)`); follow what Redis says."""
-        for job_id, job in self.expected.items():
-            if job.state is State.DELAYED:
-                found = self.do(self.inspector.job(job_id))
-                if found.state is State.WAITING:
-                    job.state = State.WAITING
+        for job, found in self.found().values():
+            if job.state is State.DELAYED and found.state is State.WAITING:
+                assert job.due
+                job.state = State.WAITING
+
+    def found(self) -> dict[str, tuple[Expected, Job]]:
+        """What every job must be, and what Redis says."""
+        ids = list(self.expected)
+        jobs = self.do(self.inspector.jobs_by_id(ids))
+        return {job.id: (self.expected[job.id], job) for job in jobs}
 
     @invariant()
     def every_job_has_one_place_or_none(self):
@@ -343,11 +369,15 @@ class Machine(RuleBasedStateMachine):
     def records_are_as_expected(self):
         if not hasattr(self, "runner"):
             return
-        for job_id, job in self.expected.items():
-            found = self.do(self.inspector.job(job_id))
+        rows = self.found()
+        assert set(rows) == set(self.expected)
+        for job, found in rows.values():
             assert (found.state, found.crashes) == (job.state, job.crashes)
-            has_result = self.do(self.inspector.result(job_id)) is not None
-            assert has_result is (job.state is State.SUCCEEDED)
+        with_result = {
+            key.decode().rpartition(":")[2] for key in self.do(self.redis.keys(KEYS.result("*")))
+        }
+        succeeded = {job_id for job_id, (job, _) in rows.items() if job.state is State.SUCCEEDED}
+        assert with_result == succeeded
 
 
 async def _await(awaitable: Any) -> Any:
@@ -355,7 +385,7 @@ async def _await(awaitable: Any) -> Any:
 
 
 QUICK = settings(
-    max_examples=40,
+    max_examples=int(os.environ.get("ROUGHNECK_MODEL_EXAMPLES", "35")),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
