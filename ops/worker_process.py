@@ -40,6 +40,7 @@ from streams.worker import Worker, WorkerPlan
 log = logging.getLogger(__name__)
 
 BLOCKING_CONNECTIONS = 2  # the doorbells wait in XREAD
+WATCH_EVERY_S = 0.5
 
 
 class WorkerProcess(Service):
@@ -53,6 +54,7 @@ class WorkerProcess(Service):
         self._parts: list[Service] = []
         self._draining = False
         self._worker: Worker
+        self._runtime: Runtime
         self._engine: Engine
 
     async def on_start(self) -> None:
@@ -77,7 +79,8 @@ class WorkerProcess(Service):
             telemetry=self._telemetry,
         )
         self._listen()
-        await self._begin(Runtime(self._worker, self._chores(registry, ollama, classes)))
+        self._runtime = Runtime(self._worker, self._chores(registry, ollama, classes))
+        await self._begin(self._runtime)
         log.info("worker is ready", extra={"worker": plan.id, "classes": ",".join(sorted(classes))})
 
     async def on_stop(self) -> None:
@@ -88,6 +91,16 @@ class WorkerProcess(Service):
             await part.stop()
             if isinstance(part, Runtime):
                 await self._withdraw()
+
+    @Service.task
+    async def _watch(self) -> None:
+        """End with a part that crashed: a worker without its engine would look alive for ever."""
+        while not self.should_stop:
+            for part in (*self._parts, self._runtime.worker, self._runtime.app):
+                if part.crash_reason is not None:
+                    await self.crash(part.crash_reason)
+                    return
+            await self.sleep(WATCH_EVERY_S)
 
     async def _begin(self, part: Service) -> None:
         self._parts.append(part)
