@@ -18,6 +18,11 @@ LIMIT_S = 180.0  # 25 s on two idle cores
 STOP_LIMIT_S = 30.0
 
 
+def heed_interrupts() -> None:
+    """A shell's background jobs ignore SIGINT, and so would the demo when the tests are one."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Demo:
     """The demo with its folder inside ours, by which its processes are known."""
 
@@ -30,6 +35,7 @@ class Demo:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "TMPDIR": str(folder)},
+                preexec_fn=heed_interrupts,
             )
 
     @property
