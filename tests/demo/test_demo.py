@@ -35,7 +35,7 @@ class Demo:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "TMPDIR": str(folder)},
-                preexec_fn=heed_interrupts,
+                preexec_fn=heed_interrupts,  # noqa: PLW1509 - one call, made before any thread
             )
 
     @property
