@@ -126,8 +126,7 @@ class Broker:
 
     async def stage(self, job_id: str, token: str, result: bytes) -> None:
         """Put a large result beside the job, for an hour; the settle of that token links it."""
-        with translated():
-            await self._redis.set(self.keyspace.staged(job_id, token), result, ex=3_600)
+        await self.scripts.run("stage", job_id, token, result)
 
     async def payload(self, job_id: str) -> bytes | None:
         """A job's input, for an attempt whose lease came without it. None when it is gone."""

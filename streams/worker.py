@@ -193,7 +193,7 @@ class Worker(Service):
         if len(result) <= self.broker.settings.result_inline_max_bytes:
             return
         lease = attempt.lease
-        while attempt.why != "lost":
+        while attempt.why not in ("lost", "stopping"):
             try:
                 await self.broker.stage(lease.job_id, lease.token, result)
             except Unavailable:

@@ -95,3 +95,20 @@ async def test_at_maxmemory_submits_are_refused_whole_and_work_goes_on(redis_ser
     finally:
         await redis.aclose()
         server.stop()
+
+
+async def test_at_maxmemory_a_large_result_is_staged_and_settled(redis_server):
+    server = RedisServer(redis_server.binary, "maxmemory 6mb")
+    redis = client(server.url)
+    try:
+        broker = Broker(redis, KEYS)
+        while await fits(broker, 20):
+            pass
+        [lease] = await Hand(broker).take(1)
+        result = b'"' + b"r" * 100_000 + b'"'
+        await broker.stage(lease.job_id, lease.token, result)
+        assert await broker.settle("w", [settlement(lease, Done(result))]) == [Settled.SETTLED]
+        assert await Inspector(redis, KEYS).result(lease.job_id) == result
+    finally:
+        await redis.aclose()
+        server.stop()
