@@ -51,8 +51,7 @@ class Wire:
             answers = [loop.create_future() for _ in calls]
             self._waiting.extend(answers)
             patience = PATIENCE_S + len(packed) / BYTES_PER_S
-            with translated():
-                await connection.send_packed_command(packed, check_health=False)
+            await _send(connection, packed)
         try:
             async with asyncio.timeout(patience):
                 replies = [await answer for answer in answers]
@@ -111,3 +110,12 @@ class Wire:
             reader.cancel()
             await asyncio.wait([reader])
         self._fail(reason)
+
+
+async def _send(connection: Any, packed: bytes) -> None:
+    try:
+        with translated():
+            await connection.send_packed_command(packed, check_health=False)
+    except AttributeError as error:
+        # redis-py writes a turn of the loop later; by then the reader may have dropped the writer.
+        raise Unavailable("the link to Redis was dropped meanwhile") from error
