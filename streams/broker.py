@@ -101,10 +101,14 @@ class Broker:
     async def renew(self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int) -> Renewed:
         """Move the deadlines of (job, token) pairs; says which are lost and which to cancel."""
         arguments = [part for lease in leases for part in lease]
-        answers = pairs(await self.scripts.run("renew", worker, lease_ms, *arguments))
+        return self.renewed(await self.scripts.run("renew", worker, lease_ms, *arguments))
+
+    def renewed(self, reply: Sequence[Any]) -> Renewed:
+        """The answer of renew.lua."""
+        told = pairs(reply)
         return Renewed(
-            lost=frozenset(text(job) for job, what in answers if what == b"lost"),
-            cancel=frozenset(text(job) for job, what in answers if what == b"cancel"),
+            lost=frozenset(text(job) for job, what in told if what == b"lost"),
+            cancel=frozenset(text(job) for job, what in told if what == b"cancel"),
         )
 
     async def settle(self, worker: str, settlements: Sequence[Settlement]) -> list[Settled]:

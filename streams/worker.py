@@ -32,7 +32,7 @@ from streams.model import (
     Verdict,
 )
 from streams.policy import judge
-from streams.scripts import Client, pairs, text, translated
+from streams.scripts import Client, text, translated
 from streams.telemetry import AttemptJudged, AttemptStarted, LeaseGone, Telemetry
 from streams.wire import Wire
 
@@ -271,11 +271,7 @@ class Worker(Service):
             flat = [part for lease in chunk for part in (lease.job_id, lease.token)]
             lease_ms = self.broker.settings.lease_ms
             [answer] = await self._wire.call([("renew", [self.plan.id, lease_ms, *flat])])
-            told = Renewed(
-                lost=frozenset(text(job) for job, what in pairs(answer) if what == b"lost"),
-                cancel=frozenset(text(job) for job, what in pairs(answer) if what == b"cancel"),
-            )
-            self._heed(chunk, told)
+            self._heed(chunk, self.broker.renewed(answer))
 
     def _heed(self, leases: Sequence[Lease], told: Renewed) -> None:
         for lease in leases:
