@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mode import Service
 
 from gateway.acceptor import Acceptor, DirectAcceptor
+from gateway.audit import AuditLog
 from gateway.metrics import GatewayMetrics
 from gateway.mirror import Mirror
 from gateway.schemas import PayloadSchemas
@@ -49,6 +50,7 @@ class GatewayParts(Service):
         checks: Mapping[str, Check] | None = None,
         acceptor: Acceptor | None = None,
         check_url: Callable[[str], object] = parse_url,
+        audit: AuditLog | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__()
@@ -61,6 +63,7 @@ class GatewayParts(Service):
         self.retention_s = stores.broker.settings.retention_s
         self.checks = checks or {}
         self.check_url = check_url
+        self.audit = audit or AuditLog()
         self.acceptor = acceptor or DirectAcceptor(stores.broker, settings)
         self.watch = EndingWatch(stores.events, stores.inspector.job, self.clock)
         refresh_s = settings.refresh_s
@@ -69,6 +72,7 @@ class GatewayParts(Service):
         self.endpoints = Mirror("endpoints", self.directory.endpoints, self.clock, refresh_s)
         self.schemas = PayloadSchemas()
         self.metrics = GatewayMetrics()
-        for part in (self.keys, self.processors, self.endpoints, self.acceptor, self.watch):
+        mirrors = (self.keys, self.processors, self.endpoints)
+        for part in (*mirrors, self.audit, self.acceptor, self.watch):
             if isinstance(part, Service):
                 self.add_dependency(part)

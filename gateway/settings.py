@@ -20,6 +20,13 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     depth_max: Annotated[int, msgspec.Meta(ge=4, le=200)] = 64  # nesting of a JSON body
     containers_max: Positive = 100_000  # objects and arrays in one JSON body
     body_read_s: Seconds = 10.0  # a body slower than this is refused
+    url_max_bytes: Positive = 8 * 1024
+    headers_max: Positive = 100  # headers of one request
+    headers_max_bytes: Positive = 16 * 1024  # all of them together
+    head_read_s: Seconds = 10.0  # URL and headers slower than this are refused
+    idle_s: Seconds = 30.0  # a connection without a request is closed after that
+    answer_stall_s: Seconds = 30.0  # so is one whose client does not read the answer
+    connections_max: Positive = 800  # at once; beyond it 503
     wait_max_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 60.0  # cap on `Prefer: wait`
     accept_wait_s: Seconds = 5.0  # a submit that Redis has not answered by then: 503
     accept_pending_max: Positive = 20_000  # jobs that wait for their submit: beyond it 503
@@ -27,3 +34,5 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 200  # items of one page
     stop_s: Seconds = 10.0  # requests under way may take this long when the gateway stops
     metrics_open_to_loopback: bool = True  # False: /metrics needs a key from anywhere
+    trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
+    audit_file: str = "~/.roughneck/audit.log"  # what operators did; empty: not kept

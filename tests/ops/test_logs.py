@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.logs import AttemptLines, configure, redact
+from gateway.redaction import redact
+from ops.logs import AttemptLines, configure
 from ops.settings import LogSettings
 from streams.model import Again, Dead, Done, Fault, Lane, Lease, Priority, ResourceClass, Settled
 from streams.telemetry import AttemptJudged, AttemptLog, AttemptSettled, LinkChanged, Telemetry
