@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from streams.errors import WatermarkMoved
 from streams.keyspace import Keyspace
 from streams.model import (
     Again,
@@ -13,6 +14,7 @@ from streams.model import (
     HandedBack,
     Lane,
     Lease,
+    Mark,
     NewJob,
     Renewed,
     ResourceClass,
@@ -45,20 +47,28 @@ class Broker:
         self._lanes: dict[str, Lane] = {}
 
     async def submit(
-        self, jobs: Sequence[NewJob], *, gateway: str = "", sequence: int = 0
+        self, jobs: Sequence[NewJob], *, gateway: str = "", sequence: int = 0, known: int = -1
     ) -> list[Submitted]:
         """Store jobs, at most 1,000, and make them runnable. All or none; repeating is harmless.
 
-        An id that Redis knows answers its state. Raises OutOfMemory when Redis refused them all.
+        An id that Redis knows answers its state. Raises OutOfMemory when Redis refused them all,
+        and WatermarkMoved when `known` is given and is not what Redis has of this gateway.
         """
-        arguments: list[Argument] = [gateway, sequence]
+        arguments: list[Argument] = [gateway, sequence, known]
         for job in jobs:
             arguments += submit_row(job)
         answers = await self.scripts.run("submit", *arguments)
+        if answers and answers[0] == b"moved":
+            raise WatermarkMoved(f"Redis has {gateway} up to {answers[1]}, not {known}")
         return [
-            Submitted(job.id, State(text(state)), bool(created))
+            Submitted(job.id, State(text(state)), created == 1, same=created != 2)
             for job, (state, created) in zip(jobs, pairs(answers), strict=True)
         ]
+
+    async def refuse(self, job: NewJob, code: str, message: str) -> bool:
+        """Store a job that was accepted and cannot run, as cancelled. False if its id is known."""
+        row = submit_row(job)
+        return bool(await self.scripts.run("refuse", code, message, *row[:4], *row[7:]))
 
     async def take(self, call: Take) -> Taken:
         """Lease at most `call.slots` jobs in dispatch order. The same call: the same leases."""
@@ -111,22 +121,39 @@ class Broker:
             cancel=frozenset(text(job) for job, what in told if what == b"cancel"),
         )
 
-    async def settle(self, worker: str, settlements: Sequence[Settlement]) -> list[Settled]:
+    async def settle(
+        self, worker: str, settlements: Sequence[Settlement], mark: Mark | None = None
+    ) -> list[Settled]:
         """Write verdicts, each fenced by its token, and let go of the entries. Repeatable.
 
         A result above `result_inline_max_bytes` must have been staged before.
         """
-        answers = await self.scripts.run("settle", *self.settle_row(worker, settlements))
+        answers = await self.scripts.run("settle", *self.settle_row(worker, settlements, mark))
         return [Settled(text(answer)) for answer in answers]
 
-    def settle_row(self, worker: str, settlements: Iterable[Settlement]) -> list[Argument]:
+    def settle_row(
+        self, worker: str, settlements: Iterable[Settlement], mark: Mark | None = None
+    ) -> list[Argument]:
         """The arguments of settle.lua for these verdicts."""
         inline_max = self.settings.result_inline_max_bytes
-        arguments: list[Argument] = [worker]
+        arguments: list[Argument] = [worker, mark.journal, mark.number] if mark else [worker, "", 0]
         for settlement in settlements:
             arguments += (settlement.job_id, settlement.token)
             arguments += verdict_row(settlement.verdict, inline_max)
         return arguments
+
+    async def shipped(self, gateway: str) -> int | None:
+        """The sequence of a gateway's journal that Redis has; None when it remembers none."""
+        return await self._watermark("shipped", gateway)
+
+    async def settled(self, journal: str) -> int:
+        """The number of the last settle of a worker's journal that Redis has; 0 for none."""
+        return await self._watermark("verdicts", journal) or 0
+
+    async def _watermark(self, key: str, journal: str) -> int | None:
+        with translated():
+            found = await self._redis.hget(self.keyspace.key(key), journal)
+        return None if found is None else int(found)
 
     async def stage(self, job_id: str, token: str, result: bytes) -> None:
         """Put a large result beside the job, for an hour; the settle of that token links it."""
@@ -249,6 +276,7 @@ def submit_row(job: NewJob) -> list[Argument]:
         callback_text(job.callback),
         " ".join(job.tags),
         job.trace,
+        job.digest,
     ]
 
 

@@ -1,7 +1,13 @@
-"""Sends verdicts and asks for work: settle and take travel together, at most two rounds at once."""
+"""Sends verdicts and asks for work: settle and take travel together, at most two rounds at once.
+
+A round is repeated until Redis has answered it. What it cannot deliver at once is put into the
+journal, and on every new connection what Redis has forgotten since is sent before all else.
+"""
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,14 +17,18 @@ import msgspec
 from streams.broker import Broker, take_row
 from streams.errors import Unavailable
 from streams.intake import Intake
-from streams.model import Done, HandedBack, Settled, Settlement, Take, Taken
+from streams.journal import VerdictJournal
+from streams.model import Done, HandedBack, Mark, Settled, Settlement, Take, Taken
 from streams.scripts import text
 from streams.telemetry import AttemptSettled, LinkChanged, Telemetry
-from streams.wire import Call, Wire
+from streams.wire import Call, ScriptFailed, Wire
+
+log = logging.getLogger(__name__)
 
 ROUNDS = 2
 SETTLEMENTS_MAX = 500
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.05, 1.0
+REFUSALS_MAX = 5  # of one round, before its calls are tried one by one
 
 Describe = Callable[[Intake, int], Take]
 
@@ -28,24 +38,35 @@ class Round(msgspec.Struct):
 
     settlements: Sequence[Settlement]
     takes: Sequence[tuple[Intake, Take]]
+    mark: Mark | None = None  # of the last try, where verdicts of it are in the journal
+    refusals: int = 0
 
 
 class Committer:
     """One per worker, for all its classes. `run` is to be awaited by as many as ROUNDS tasks."""
 
     def __init__(
-        self, broker: Broker, wire: Wire, intakes: Sequence[Intake], telemetry: Telemetry
+        self,
+        broker: Broker,
+        wire: Wire,
+        intakes: Sequence[Intake],
+        telemetry: Telemetry,
+        journal: VerdictJournal | None = None,
     ) -> None:
         self._broker = broker
         self._wire = wire
         self._intakes = intakes
         self._telemetry = telemetry
+        self._journal = journal
+        self._caught_up = asyncio.Lock()
+        self._connection = 0  # the one over which the journal was last compared
         self._pending: deque[Settlement] = deque()
         self._in_flight = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.up = True
+        self.failing_since: float | None = None  # monotonic; None: the last round was answered
         self.taken_at = 0.0  # event loop time of the last take that was answered
 
     def put(self, settlement: Settlement) -> None:
@@ -98,29 +119,80 @@ class Committer:
 
     async def _send(self, round_: Round, worker: str) -> None:
         """Repeat one round until Redis has answered it; every call in it may be repeated."""
-        calls: list[Call] = []
-        if round_.settlements:
-            calls.append(("settle", self._broker.settle_row(worker, round_.settlements)))
-        calls += [("take", take_row(call)) for _, call in round_.takes]
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
-                answers = await self._wire.call(calls)
+                answers = await self._try(round_, worker)
                 break
+            except ScriptFailed as error:
+                round_.refusals += 1
+                if round_.refusals >= REFUSALS_MAX:
+                    await self._send_singly(round_, worker)
+                    return
+                reason = str(error)
             except Unavailable as error:
-                self._link(up=False, reason=str(error))
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
+                reason = str(error)
+            self.failing_since = self.failing_since or time.monotonic()
+            self._link(up=False, reason=reason)
+            if self._journal is not None:
+                await self._journal.append(round_.settlements)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, BACKOFF_LAST_S)
+        self.failing_since = None
         self._link(up=True)
         if round_.settlements:
-            await self._settled(round_.settlements, answers.pop(0), worker)
+            await self._settled(round_, answers.pop(0))
         for (intake, call), answer in zip(round_.takes, answers, strict=True):
             self._taken(intake, call, answer, worker)
 
-    async def _settled(
-        self, settlements: Sequence[Settlement], answers: Sequence[Any], worker: str
-    ) -> None:
-        for settlement, raw in zip(settlements, answers, strict=True):
+    async def _try(self, round_: Round, worker: str) -> list[Any]:
+        connection = await self._catch_up(round_)
+        calls: list[Call] = []
+        if round_.settlements:
+            # A number for each try: an older one that arrives late must not pass for this one.
+            round_.mark = self._journal.mark(round_.settlements) if self._journal else None
+            row = self._broker.settle_row(worker, round_.settlements, round_.mark)
+            calls.append(("settle", row))
+        calls += [("take", take_row(call)) for _, call in round_.takes]
+        return await self._wire.call(calls, connection=connection)
+
+    async def _catch_up(self, round_: Round) -> int | None:
+        """On a new connection, put before the round what Redis was told and forgot."""
+        if self._journal is None:
+            return None
+        async with self._caught_up:
+            connection = await self._wire.open()
+            if connection != self._connection:
+                lost = self._journal.lost_by(await self._broker.settled(self._journal.id))
+                if lost:
+                    log.error("Redis lost its tail", extra={"verdicts": len(lost)})
+                round_.settlements = [*lost, *round_.settlements]
+                self._connection = connection
+        return connection
+
+    async def _send_singly(self, round_: Round, worker: str) -> None:
+        """A round that Redis refuses: every verdict alone; one that is refused alone is given up.
+
+        Its job's lease runs out and is taken by somebody; the verdict stays in the journal.
+        """
+        for settlement in round_.settlements:
+            single = Round([settlement], [])
+            try:
+                [answers] = await self._try(single, worker)
+                await self._settled(single, answers)
+            except ScriptFailed:
+                log.exception("a verdict is refused", extra={"job_id": settlement.job_id})
+            except Unavailable:
+                self.put(settlement)
+        for intake, call in round_.takes:
+            intake.asked -= call.slots
+            intake.dirty = True
+        await asyncio.sleep(BACKOFF_LAST_S)
+        self._link(up=True)
+
+    async def _settled(self, round_: Round, answers: Sequence[Any]) -> None:
+        done = []
+        for settlement, raw in zip(round_.settlements, answers, strict=True):
             answer = Settled(text(raw))
             if answer is Settled.UNSTAGED and isinstance(settlement.verdict, Done):
                 with contextlib.suppress(Unavailable):  # then it is unstaged once more
@@ -128,8 +200,12 @@ class Committer:
                         settlement.job_id, settlement.token, settlement.verdict.result
                     )
                 self.put(settlement)
-            elif self._telemetry.listeners:
+                continue
+            done.append(settlement)
+            if self._telemetry.listeners:
                 self._telemetry.emit(AttemptSettled(settlement.job_id, settlement.token, answer))
+        if self._journal is not None and round_.mark:
+            self._journal.answered(done, round_.mark)
 
     def _taken(self, intake: Intake, call: Take, answer: Sequence[Any], worker: str) -> None:
         intake.asked -= call.slots

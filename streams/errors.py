@@ -18,7 +18,11 @@
     ├── LeaseLost             somebody else owns the job now: nothing was written
     ├── ConfigError           the settings, a manifest or the environment are wrong
     └── Unavailable           a dependency cannot answer now: try again later
-        └── OutOfMemory       Redis is at its memory limit and refused the write whole
+        ├── OutOfMemory       Redis is at its memory limit and refused the write whole
+        ├── SpoolFull         the gateway's journal is at a limit, and Redis takes nothing
+        ├── DiskRefused       the gateway's disk took no more, so nothing was accepted
+        ├── ClassFull         so much waits in the resource class that no more is accepted
+        └── WatermarkMoved    Redis does not have what a gateway's journal says it has
 
 Every class has a `code`: public, stable, the same in the API, in logs and in dead letters.
 """
@@ -155,3 +159,27 @@ class OutOfMemory(Unavailable):
     """Redis is at maxmemory: the whole call was refused and nothing was stored."""
 
     code = "out_of_memory"
+
+
+class SpoolFull(Unavailable):
+    """The gateway's journal is at one of its limits while Redis takes nothing: send it again later."""
+
+    code = "spool_full"
+
+
+class DiskRefused(Unavailable):
+    """The gateway's disk is full, read-only or broken, so that nothing can be accepted."""
+
+    code = "disk_refused"
+
+
+class ClassFull(Unavailable):
+    """So many jobs wait in the resource class that no more are accepted."""
+
+    code = "class_full"
+
+
+class WatermarkMoved(Unavailable):
+    """Redis does not have what the gateway's journal says that it has; inside the platform only."""
+
+    code = "watermark_moved"

@@ -18,7 +18,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     due_             ZSET    permanent      a class's delayed jobs by due time
     blocked          SET     permanent      jobs that wait for other jobs
     expiring         ZSET    permanent      jobs that end by a time unless they start before it
-    clock_           HASH    permanent      a class's open time, and whether it is paused
+    clock_           HASH    permanent      a class's open time, pause, and who may return
     turns_           HASH    permanent      a class's apps, by when they were last served
     running_         HASH    permanent      a class's active jobs by app
     limits           HASH    permanent      totals by pool, concurrency by `class|app`
@@ -29,6 +29,8 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     dead_            ZSET    by retention   an app's dead letters, by time of ending
     apps             SET     permanent      apps that ever submitted
     shipped          HASH    permanent      a gateway's journal sequence that Redis has
+    audit            HASH    permanent      who audits, how far, and what was found
+    verdicts         HASH    permanent      a worker's journal → its last settle that Redis has
     worker_          STRING  60 s           a worker's announcement
     workers          ZSET    permanent      workers by when they were last heard of
     processors       HASH    until forgotten  published manifests by name
@@ -50,7 +52,8 @@ COURIERS = "couriers"  # the consumer group of the stream of callbacks
 
 PLAIN = frozenset(
     (
-        *("gate", "counts", "blocked", "expiring", "limits", "events", "apps", "shipped"),
+        *("gate", "counts", "blocked", "expiring", "limits", "events", "apps"),
+        *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callbacks", "callback_leases"),
         *("callback_due", "callback_dead", "callback_done", "callback_counts"),
     )

@@ -95,14 +95,19 @@ class NewJob(msgspec.Struct, frozen=True):
     callback: CallbackRequest | None = None
     tags: tuple[str, ...] = ()
     trace: str = ""  # W3C traceparent, passed on to logs and callbacks
+    digest: str = ""  # of processor and payload, where an idempotency key made the id
 
 
 class Submitted(msgspec.Struct, frozen=True):
-    """What Redis said of one submitted job. `created` is False when the id was there already."""
+    """What Redis said of one submitted job. `created` is False when the id was there already.
+
+    `same` is False when the id belongs to a job with another digest: this one was not stored.
+    """
 
     id: str
     state: State
     created: bool
+    same: bool = True
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -172,6 +177,13 @@ class Settlement(msgspec.Struct, frozen=True):
     job_id: str
     token: str
     verdict: Verdict
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a settle tells Redis: which journal its verdicts are in, and the settle's number."""
+
+    journal: str
+    number: int
 
 
 class Settled(StrEnum):

@@ -26,7 +26,17 @@ CONTINUED = re.compile(r"^--       (\S.*)$")
 # by hand where they arrive.
 Client = Any
 AWAY = (failures.ConnectionError, failures.TimeoutError, failures.BusyLoadingError)
-AWAY_CODES = ("LOADING", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+AWAY_CODES = (
+    *("LOADING", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY "),
+    *(
+        "NOREPLICAS",
+        "NOPERM",
+        "NOAUTH",
+        "WRONGPASS",
+        "ACL failure",
+        "The user executing the script",
+    ),
+)
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -70,6 +80,7 @@ def bound_settings(settings: EngineSettings) -> dict[str, int]:
     return {
         "events_max": settings.events_max,
         "open_gap_ms": settings.open_gap_ms,
+        "return_grace_ms": settings.return_grace_ms,
         "retention_ms": settings.retention_s * 1000,
         "dead_retention_ms": settings.dead_retention_s * 1000,
         "callback_inline_max_bytes": settings.callback_inline_max_bytes,
@@ -112,10 +123,16 @@ def read_sources() -> dict[str, str]:
 class Scripts:
     """All scripts bound to one keyspace, callable on one Redis."""
 
-    def __init__(self, redis: Client, keyspace: Keyspace, settings: EngineSettings) -> None:
+    def __init__(
+        self,
+        redis: Client,
+        keyspace: Keyspace,
+        settings: EngineSettings,
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
         self._redis = redis
         self._route = keyspace.key("counts")
-        sources, sets = read_sources(), bound_settings(settings)
+        sources, sets = sources or read_sources(), bound_settings(settings)
         self._scripts = {
             name: bind(name, sources, keyspace, sets)
             for name in sources

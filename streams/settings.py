@@ -19,7 +19,9 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     result_inline_max_bytes: int = 32 * 1024  # larger ones are staged before settle
     callback_inline_max_bytes: int = 16 * 1024  # larger results are sent as a link
     open_gap_ms: int = 15_000  # a class that no worker served for longer was closed meanwhile
+    return_grace_ms: int = 5_000  # then its workers may come back before their leases are taken
     grace_ms: int = 30_000  # how long a stopping worker lets attempts finish
+    journal_after_ms: int = 10_000  # verdicts of attempts this long go to disk before they go out
     stall_ms: int = 5_000  # no contact with Redis, or a blocked loop, for longer is unhealthy
     settle_max_bytes: int = 256 * 1024  # results carried by one call of settle
     retry_after_max_s: float = 3_600.0  # cap on a wait that a processor asks for

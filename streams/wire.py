@@ -23,6 +23,10 @@ BYTES_PER_S = 100_000  # the slowest link that a deadline allows for
 PATIENCE_S = 2.0
 
 
+class ScriptFailed(Unavailable):
+    """Redis answers, but this call ends in an error, as it will the next time."""
+
+
 class Wire:
     """Scripts over one multiplexed connection. Not for blocking commands."""
 
@@ -34,15 +38,28 @@ class Wire:
         self._reader: asyncio.Task[None] | None = None
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._lock = asyncio.Lock()
+        self._connections = 0
 
-    async def call(self, calls: Sequence[Call]) -> list[Any]:
-        """Send calls in one write and wait for all answers.
+    async def open(self) -> int:
+        """Connect where there is no connection; the number of the connection, from 1.
 
-        Raises Unavailable when the link fails, is too slow, or a script failed; what was sent may
-        then have been done or not.
+        Raises Unavailable.
         """
         async with self._lock:
-            connection = self._connection or await self._connect()
+            if self._connection is None:
+                await self._connect()
+            return self._connections
+
+    async def call(self, calls: Sequence[Call], *, connection: int | None = None) -> list[Any]:
+        """Send calls in one write and wait for all answers, over the connection of that number.
+
+        Raises Unavailable when the link fails or is too slow, and its subclass ScriptFailed when
+        Redis refused a script; what was sent may then have been done or not.
+        """
+        async with self._lock:
+            link = self._connection or await self._connect()
+            if connection not in (None, self._connections):
+                raise Unavailable("the link to Redis was made anew meanwhile")
             packed = b"".join(
                 pack(("EVALSHA", self._scripts[name].sha, 1, self._route, *arguments))
                 for name, arguments in calls
@@ -51,7 +68,7 @@ class Wire:
             answers = [loop.create_future() for _ in calls]
             self._waiting.extend(answers)
             patience = PATIENCE_S + len(packed) / BYTES_PER_S
-            await _send(connection, packed)
+            await _send(link, packed)
         try:
             async with asyncio.timeout(patience):
                 replies = [await answer for answer in answers]
@@ -61,7 +78,7 @@ class Wire:
         for reply in replies:
             if isinstance(reply, failures.RedisError):
                 await self.close("a script failed")  # a new connection loads the scripts again
-                raise Unavailable(f"Redis refused a script: {reply}") from reply
+                raise refusal(reply) from reply
         return replies
 
     async def _connect(self) -> Any:
@@ -72,6 +89,7 @@ class Wire:
                 await connection.send_command("SCRIPT", "LOAD", script.text, check_health=False)
                 await connection.read_response()
         self._connection = connection
+        self._connections += 1
         self._reader = asyncio.get_running_loop().create_task(self._read(connection))
         return connection
 
@@ -110,6 +128,19 @@ class Wire:
             reader.cancel()
             await asyncio.wait([reader])
         self._fail(reason)
+
+
+def refusal(reply: failures.RedisError) -> Unavailable:
+    """What a script's error means: Redis cannot serve now, or it will never accept this call."""
+    try:
+        with translated():
+            raise reply
+    except Unavailable as known:
+        return known
+    except failures.NoScriptError:
+        return Unavailable("Redis has forgotten the scripts")
+    except failures.RedisError:
+        return ScriptFailed(f"Redis refused a script: {reply}")
 
 
 async def _send(connection: Any, packed: bytes) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from mode import Service
-from redis.exceptions import ResponseError
 
 from streams.attempt import Attempt
 from streams.broker import Broker
 from streams.committer import ROUNDS, Committer
+from streams.durability import Durability
 from streams.errors import TimedOut, Trouble, Unavailable
 from streams.intake import Intake
+from streams.journal import VerdictJournal
 from streams.keyspace import pool_of
 from streams.model import (
     Done,
@@ -38,6 +39,7 @@ from streams.wire import Wire
 
 Run = Callable[[Attempt], Awaitable[bytes]]
 REPORT_EVERY_S = 0.25
+TIDY_EVERY_S = 2.0
 LAG_EVERY_S = 0.5
 FORCED_S = 5.0  # how long a stopped attempt may take to let go after the grace period
 
@@ -60,6 +62,7 @@ class Health(msgspec.Struct, frozen=True):
     contact_age_s: float
     loop_lag_s: float
     running: int
+    verdicts_owed: int = 0  # on disk and not yet answered by Redis
 
 
 class Interrupted(Trouble):
@@ -80,7 +83,9 @@ class Worker(Service):
         control: Client,
         bell: Client,
         telemetry: Telemetry | None = None,
+        journal: VerdictJournal | None = None,
     ) -> None:
+        """`journal` is open already; without one, verdicts wait in memory while Redis is away."""
         super().__init__()
         self.broker = broker
         self.plan = plan
@@ -94,7 +99,11 @@ class Worker(Service):
         self.intakes = {
             name: Intake(name, self._pool(name), slots) for name, slots in plan.slots.items()
         }
-        self._committer = Committer(broker, self._wire, list(self.intakes.values()), self.telemetry)
+        self._journal = journal
+        self._durability = Durability(control)
+        self._committer = Committer(
+            broker, self._wire, list(self.intakes.values()), self.telemetry, journal
+        )
         for intake in self.intakes.values():
             intake.wake = self._committer.wake
         self._progress: dict[str, tuple[str, float | None, str]] = {}
@@ -120,8 +129,7 @@ class Worker(Service):
         try:
             ending = await self._perform(attempt)
             verdict = self._judge(attempt, ending)
-            if isinstance(verdict, Done):
-                await self._stage(attempt, verdict.result)
+            await self._secure(attempt, verdict)
         finally:
             self._settle(attempt, verdict)
         return verdict
@@ -188,18 +196,31 @@ class Worker(Service):
             raise Unavailable("the job's input is not in Redis")
         return payload
 
-    async def _stage(self, attempt: Attempt, result: bytes) -> None:
-        """Bring a large result to Redis before its verdict, however long the link is down."""
-        if len(result) <= self.broker.settings.result_inline_max_bytes:
+    async def _secure(self, attempt: Attempt, verdict: Verdict | None) -> None:
+        """Put what must not be lost on disk, and a large result into Redis before its verdict.
+
+        However long the link is down; only a stop does not wait for it.
+        """
+        lease, settings = attempt.lease, self.broker.settings
+        if verdict is None:
             return
-        lease = attempt.lease
+        settlement = Settlement(lease.job_id, lease.token, verdict)
+        if time.monotonic() - attempt.started >= settings.journal_after_ms / 1000:
+            await self._keep(settlement)
+        if not isinstance(verdict, Done) or len(verdict.result) <= settings.result_inline_max_bytes:
+            return
         while attempt.why not in ("lost", "stopping"):
             try:
-                await self.broker.stage(lease.job_id, lease.token, result)
+                await self.broker.stage(lease.job_id, lease.token, verdict.result)
             except Unavailable:
+                await self._keep(settlement)
                 await asyncio.sleep(1.0)
             else:
                 return
+
+    async def _keep(self, settlement: Settlement) -> None:
+        if self._journal is not None:
+            await self._journal.append([settlement])
 
     # -------------------------------------------------------------- what goes on beside it
 
@@ -218,13 +239,17 @@ class Worker(Service):
         )
 
     async def on_first_start(self) -> None:
-        """Begin the background parts."""
+        """Begin the background parts; what an earlier process could not settle goes first."""
+        for settlement in self._journal.owed() if self._journal else ():
+            self._committer.put(settlement)
         for _ in range(ROUNDS):
             self.add_future(self._committer.run(self._describe, self.plan.id))
         self.add_future(self._listen())
         self.add_future(self._renew_always())
         self.add_future(self._report_always())
         self.add_future(self._measure_lag())
+        self.add_future(self._watch_link())
+        self.add_future(self._tidy_journal())
 
     async def _listen(self) -> None:
         """Wait at the doorbells, on a connection of its own, for work and for cancel requests."""
@@ -236,8 +261,8 @@ class Worker(Service):
             try:
                 with translated():
                     reply = await self._bell.xread(after, block=block_ms)
-            except (Unavailable, ResponseError) as error:
-                self.log.debug("no answer at the doorbell: %s", error)
+            except Exception as error:  # work is looked for every second, bell or not
+                self.log.debug("no answer at the doorbell: %r", error)
                 await asyncio.sleep(0.2)
                 continue
             self._heard_at = time.monotonic()
@@ -261,6 +286,8 @@ class Worker(Service):
                 await self.renew()
             except Unavailable:
                 continue  # what runs goes on; its lease may run out meanwhile
+            except Exception:  # leases must be renewed whatever one round met
+                self.log.exception("leases could not be renewed")
 
     async def renew(self) -> None:
         """Move the deadlines of running attempts; stop those that are lost or cancelled."""
@@ -294,7 +321,7 @@ class Worker(Service):
             if said:
                 try:
                     await self.broker.report([(job, *row) for job, row in said.items()])
-                except (Unavailable, ResponseError):
+                except Exception:
                     continue  # progress is worth no retry: the next one says more
 
     async def _measure_lag(self) -> None:
@@ -303,17 +330,35 @@ class Worker(Service):
             await asyncio.sleep(LAG_EVERY_S)
             self._lag_s = max(0.0, time.monotonic() - before - LAG_EVERY_S)
 
+    async def _watch_link(self) -> None:
+        """Drop connections over which nothing came for long: a dead link may say nothing at all."""
+        stall_s = self.broker.settings.stall_ms / 1000
+        while not self.should_stop:
+            await asyncio.sleep(stall_s)
+            if self.health().contact_age_s > stall_s:
+                await self._wire.close("Redis is silent")
+                await self._bell.connection_pool.disconnect()
+
+    async def _tidy_journal(self) -> None:
+        while not self.should_stop and self._journal is not None:
+            await asyncio.sleep(TIDY_EVERY_S)
+            if self._journal.kept:
+                with contextlib.suppress(Unavailable):
+                    await self._journal.forget(await self._durability.safe_age_ms())
+
     def health(self) -> Health:
         """Alive means: Redis answered a take or a wait within `stall_ms`, and the loop turns."""
         stall_s = self.broker.settings.stall_ms / 1000
-        contact = max(self._heard_at, self._committer.taken_at)
-        age_s = time.monotonic() - contact
+        now = time.monotonic()
+        age_s = now - max(self._heard_at, self._committer.taken_at)
+        failing_s = now - (self._committer.failing_since or now)
         return Health(
-            healthy=age_s < stall_s and self._lag_s < stall_s,
+            healthy=max(age_s, failing_s, self._lag_s) < stall_s,
             link_up=self._committer.up and age_s < stall_s,
             contact_age_s=age_s,
             loop_lag_s=self._lag_s,
             running=len(self.running),
+            verdicts_owed=len(self._journal.owed()) if self._journal else 0,
         )
 
     # -------------------------------------------------------------- stopping

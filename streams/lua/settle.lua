@@ -2,9 +2,12 @@
 --
 -- uses  ledger append finish
 -- KEYS  gate      -    deleted first: a write that needs no memory opens the script at maxmemory
+--       verdicts  HASH a worker's journal → number of its last settle that Redis has
 -- ARGV  worker    str  consumer
---       rest...   job, token, kind, number, first, second
--- kind         number      first            second
+--       journal   str  the journal that some of these verdicts are in, empty for none
+--       number    int  of this call, rising by journal
+--       rest...   job, token, kind, amount, first, second
+-- kind         amount      first            second
 -- done         1: staged   result           -
 -- again        delay_ms    fault code       fault message     counts as a failure
 -- put_back     delay_ms    fault code       fault message     does not count
@@ -35,7 +38,7 @@ local function hand_back(job)
   ring(job.class)
 end
 
-local function settle(id, token, kind, number, first, second)
+local function settle(id, token, kind, amount, first, second)
   local job = read_job(id, kind == 'done' and DONE or nil)
   if not job then return 'lost' end
   if job.token == '-' .. token then return 'already' end
@@ -47,7 +50,7 @@ local function settle(id, token, kind, number, first, second)
   if kind == 'handed_back' and not job.cancel then
     hand_back(job)
   elseif kind == 'done' then
-    local staged = number == '1' and token or nil
+    local staged = amount == '1' and token or nil
     if staged and redis.call('EXISTS', staged_ .. id .. ':' .. token) == 0 then return 'unstaged' end
     finish(job, 'succeeded', nil, nil, not staged and first or nil, staged)
   elseif kind == 'dead' then
@@ -57,7 +60,7 @@ local function settle(id, token, kind, number, first, second)
   elseif kind == 'stopped' then
     delay(job, 0, 'stopped', first, false)
   else
-    delay(job, tonumber(number), first, second, kind == 'again')
+    delay(job, tonumber(amount), first, second, kind == 'again')
   end
   return 'settled'
 end
@@ -66,4 +69,7 @@ for i = rest, #ARGV, 6 do
   answers[#answers + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
 end
 close()
+if journal ~= '' and tonumber(number) > tonumber(redis.call('HGET', verdicts, journal) or 0) then
+  redis.call('HSET', verdicts, journal, number)
+end
 return answers

@@ -9,18 +9,27 @@
 --       shipped    HASH    gateway → sequence of its journal that Redis has
 -- ARGV  gateway    str     whose journal this comes from, empty for none
 --       sequence   int     the journal's sequence of the last job
---       jobs...    id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace
--- Returns one of {state, created} per job, flat. A job id that exists answers its state and
--- changes nothing. Redis at maxmemory refuses the first write, and so the whole call.
-local FRESH = 10
+--       known      int     what the gateway believes that `shipped` holds, -1 not to compare
+--       jobs...    id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags,
+--                  trace, digest
+-- Returns one of {state, created} per job, flat: created 1, or 0 for an id that exists, or 2 for one
+-- that exists with another digest; either changes nothing. {moved, shipped}, and nothing done, when
+-- the gateway believes something else: Redis lost its tail, and raising `shipped` would hide that.
+-- Redis at maxmemory refuses the first write, and so the whole call.
+local FRESH = 11
 local answers, seen_apps = {}, {}
+local has = gateway ~= '' and tonumber(redis.call('HGET', shipped, gateway) or 0)
+if has and tonumber(known) >= 0 and has ~= tonumber(known) then return { 'moved', has } end
 
 for i = jobs, #ARGV, FRESH do
   local id, lane, payload, limits = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local key = job_ .. id
-  local state = redis.call('HGET', key, 'state')
+  local digest = ARGV[i + 10]
+  local there = redis.call('HMGET', key, 'state', 'digest')
+  local state = there[1]
   if state then
-    answers[#answers + 1], answers[#answers + 2] = state, 0
+    local other = there[2] and digest ~= '' and there[2] ~= digest
+    answers[#answers + 1], answers[#answers + 2] = state, other and 2 or 0
   else
     local delay, run_at, expires = tonumber(ARGV[i + 4]), tonumber(ARGV[i + 5]), tonumber(ARGV[i + 6])
     local due = run_at > 0 and run_at or (delay > 0 and now + delay or 0)
@@ -50,6 +59,7 @@ for i = jobs, #ARGV, FRESH do
     set('callback', ARGV[i + 7])
     set('tags', ARGV[i + 8])
     set('trace', ARGV[i + 9])
+    set('digest', digest)
     redis.call('HSET', key, unpack(fields))
     if not seen_apps[app] then
       seen_apps[app] = true
@@ -61,7 +71,7 @@ for i = jobs, #ARGV, FRESH do
     answers[#answers + 1], answers[#answers + 2] = state, 1
   end
 end
-if gateway ~= '' and tonumber(sequence) > tonumber(redis.call('HGET', shipped, gateway) or 0) then
+if has and tonumber(sequence) > has then
   redis.call('HSET', shipped, gateway, sequence)
 end
 close()

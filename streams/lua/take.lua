@@ -3,7 +3,6 @@
 -- uses  ledger append finish dispatch
 -- KEYS  gate    -       deleted first: a write that needs no memory opens the script at maxmemory
 --       calls_  STRING  by worker:pool: the last two calls' numbers and the ids they were given
---       pools_  SET     by class
 -- SETS  crashes_max  int   deaths of a worker that make a job a dead letter
 --       take_payload_max_bytes    int  payloads in one answer
 --       payload_inline_max_bytes  int  larger payloads are fetched by the attempt
@@ -67,7 +66,7 @@ if clock(class).paused then
   record_call()
   return { 'paused', -1 }
 end
-tick(class)
+local late_by = tick(class) -- leases with a deadline up to this have run out
 
 -- ------------------------------------------------------------ what is due, how much room there is
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_ .. class, '-inf', now, 'LIMIT', 0, DUE_MAX)) do
@@ -76,7 +75,7 @@ end
 read_limits(class)
 local total, room = settings[pool] or (class == 'ollama' and 1), slots
 if total then
-  room = math.min(room, total - redis.call('ZCOUNT', leases_ .. pool, '(' .. now, '+inf'))
+  room = math.min(room, total - redis.call('ZCOUNT', leases_ .. pool, '(' .. late_by, '+inf'))
 end
 
 -- ------------------------------------------------------------ heads: lanes and expired leases alike
@@ -99,16 +98,42 @@ local function offer_lanes()
   end
 end
 
+-- A job whose next death is its last runs while no other such job of the class does: else one that
+-- ends its worker takes those that were leased beside it along, death by death.
+local suspect = false -- id, nil for none, false for not looked up
+
+local function running_suspect()
+  local id = redis.call('HGET', clock_ .. class, 'suspect')
+  local job = id and read_job(id)
+  local until_ms = job and job.state == 'active'
+    and redis.call('ZSCORE', leases_ .. job.pool, job.lane .. '|' .. job.entry)
+  return until_ms and tonumber(until_ms) > late_by and id or nil
+end
+
+local function is_suspect(crashes)
+  return crashes > 0 and crashes == crashes_max - 1
+end
+
+local function may_be_offered(id)
+  local row = redis.call('HMGET', job_ .. id, 'crashes', 'token')
+  local died = string.sub(row[2] or '-', 1, 1) ~= '-'
+  if not is_suspect(tonumber(row[1] or 0) + (died and 1 or 0)) then return true end
+  if suspect == false then suspect = running_suspect() end
+  if suspect then return suspect == id end
+  suspect = id
+  return true
+end
+
 local function offer_late(from)
   local offered = 0
   for page = 0, LATE_PAGES - 1 do
-    local late = redis.call('ZRANGEBYSCORE', leases_ .. from, '-inf', now, 'LIMIT', page * LATE_PAGE, LATE_PAGE)
+    local late = redis.call('ZRANGEBYSCORE', leases_ .. from, '-inf', late_by, 'LIMIT', page * LATE_PAGE, LATE_PAGE)
     for _, member in ipairs(late) do
       local lane, entry = string.match(member, '^(.*)|(.-)$')
       local _, app = lane_parts(lane)
       if running[app] then running[app] = running[app] - 1 end -- active, but nobody runs it
       local found = mine(lane) and redis.call('XRANGE', stream_ .. lane, entry, entry)[1]
-      if found then
+      if found and may_be_offered(found[2][2]) then
         offer(lane, found[2][4], entry, from)
         offered = offered + 1
       end
@@ -167,6 +192,7 @@ local function lease(id, lane, entry, from)
     if job.died then
       fields[9], fields[10], fields[11], fields[12] = 'crashes', job.crashes, 'prev', job.token
     end
+    if is_suspect(tonumber(job.crashes)) then redis.call('HSET', clock_ .. class, 'suspect', id) end
   else
     move(job.class, job.app, 'waiting', 'active')
     if job.expires then redis.call('ZREM', expiring, id) end
@@ -200,8 +226,8 @@ if #granted < #picked then
   reply[2] = 0
 elseif #granted < slots then
   local due = redis.call('ZRANGE', due_ .. class, 0, 0, 'WITHSCORES')[2]
-  local late = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  local again = math.min(tonumber(due or math.huge), tonumber(late or math.huge))
+  local late = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(' .. late_by, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local again = math.min(tonumber(due or math.huge), math.max(tonumber(late or math.huge), clock(class).grace))
   if again < math.huge then reply[2] = math.max(0, again - now) end
 end
 return reply

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
@@ -12,6 +13,7 @@ from streams.broker import Broker
 from streams.dispatch import Situation, Source, pick
 from streams.keyspace import Keyspace, lease_member
 from streams.model import Done, HandedBack, Lane, Lease, NewJob, Priority, ResourceClass, Settlement
+from streams.settings import EngineSettings
 from tests.support.build import Hand, lane, new_job
 
 KEYS = Keyspace()
@@ -68,6 +70,12 @@ def scenes(draw: st.DrawFn) -> Scene:
         draw(st.integers(1, 12)),
         draw(st.sampled_from((("ask", "echo"), ("echo",)))),
     )
+
+
+@pytest.fixture
+def broker(redis: "Redis") -> Broker:
+    """The scenes' clock stands, as after an outage; here nobody waits for its workers."""
+    return Broker(redis, Keyspace(), EngineSettings(return_grace_ms=0))
 
 
 async def set_open(redis: "Redis", resource_class: ResourceClass, open_ms: int) -> None:

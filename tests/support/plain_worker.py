@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
@@ -11,6 +12,7 @@ from redis.backoff import NoBackoff
 
 from streams.broker import Broker
 from streams.intake import Closed
+from streams.journal import VerdictJournal
 from streams.model import ResourceClass
 from streams.telemetry import Telemetry
 from streams.worker import Run, Worker, WorkerPlan
@@ -39,11 +41,17 @@ async def plain_worker(
     slots: dict[ResourceClass, int] | None = None,
     telemetry: Telemetry | None = None,
     grace_s: float = 5.0,
+    journal: Path | None = None,
 ) -> AsyncIterator[Worker]:
     slots = slots or {ResourceClass.IO: 10}
     plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, PROCESSORS))
     control, bell = client(url), client(url)
-    worker = Worker(broker, plan, run, control=control, bell=bell, telemetry=telemetry)
+    verdicts = VerdictJournal(journal) if journal else None
+    if verdicts is not None:
+        await verdicts.open()
+    worker = Worker(
+        broker, plan, run, control=control, bell=bell, telemetry=telemetry, journal=verdicts
+    )
     await worker.start()
     async with asyncio.TaskGroup() as actors:
         for resource_class, count in slots.items():
@@ -54,5 +62,7 @@ async def plain_worker(
         finally:
             await worker.drain(grace_s)
     await worker.stop()
+    if verdicts is not None:
+        await verdicts.close()
     await control.aclose()
     await bell.aclose()

@@ -59,6 +59,18 @@ class RedisServer:
         self._start()
         until_sync(self._answers, what="redis to come back", limit_s=START_LIMIT_S)
 
+    def saved(self) -> Path:
+        """A copy of what is on disk now, to go back to with `lose_since`."""
+        copy = Path(tempfile.mkdtemp(prefix="rn-saved-"))
+        return shutil.copytree(self.folder, copy, dirs_exist_ok=True)
+
+    def lose_since(self, saved: Path) -> None:
+        """Crash, lose every write since `saved`, and start again."""
+        self.kill()
+        shutil.rmtree(self.folder)
+        shutil.move(saved, self.folder)
+        self.restart()
+
     def stop(self) -> None:
         """End the server and remove its folder. A second time nothing happens."""
         if self._process.poll() is None:

@@ -5,9 +5,12 @@
 -- KEYS  counts    HASH    class|state → jobs
 --       running_  HASH    by class: app → active jobs
 --       events    STREAM  every change of state
---       clock_    HASH    by class: open, seen, paused
--- SETS  events_max   int  the event stream's cap
---       open_gap_ms  int  a class that nobody served for longer was closed meanwhile
+--       clock_    HASH    by class: open, seen, paused, grace, suspect
+--       leases_   ZSET    by pool: leases by deadline
+--       pools_    SET     by class: one per Ollama host
+-- SETS  events_max       int  the event stream's cap
+--       open_gap_ms      int  a class that nobody served for longer was closed meanwhile
+--       return_grace_ms  int  after that its workers may come back before their leases are taken
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_text = string.format('%d', now) -- Redis formats numbers slowly: do it once
@@ -40,19 +43,35 @@ end
 local function clock(class)
   local found = clocks[class]
   if found then return found end
-  local stored = redis.call('HMGET', clock_ .. class, 'open', 'seen', 'paused')
+  local stored = redis.call('HMGET', clock_ .. class, 'open', 'seen', 'paused', 'grace')
   local open, seen = tonumber(stored[1] or 0), tonumber(stored[2] or now)
   local gap = now - seen
   local paused = stored[3] == '1'
   if not paused and gap > 0 and gap <= open_gap_ms then open = open + gap end
-  found = { open = open, paused = paused }
+  found = { open = open, paused = paused, gap = gap, grace = tonumber(stored[4] or 0) }
   clocks[class] = found
   return found
 end
 
--- Says that a worker serves the class now.
+-- The server's clock went back: deadlines go with it, or a dead worker's would stand for as long.
+local function shift_leases(class, ms)
+  for _, pool in ipairs(class == 'ollama' and redis.call('SMEMBERS', pools_ .. class) or { class }) do
+    local held = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(0', '+inf')
+    for _, member in ipairs(held) do redis.call('ZINCRBY', leases_ .. pool, ms, member) end
+  end
+end
+
+-- Says that a worker serves the class now. Answers the time up to which leases have run out: none
+-- while workers come back from an outage that cut them all off, since their work is not lost.
 local function tick(class)
-  redis.call('HSET', clock_ .. class, 'open', clock(class).open, 'seen', now)
+  local at = clock(class)
+  if at.gap < -1000 then shift_leases(class, at.gap) end
+  if at.gap > open_gap_ms or at.grace > now + return_grace_ms then
+    at.grace = now + return_grace_ms
+    redis.call('HSET', clock_ .. class, 'grace', at.grace)
+  end
+  redis.call('HSET', clock_ .. class, 'open', at.open, 'seen', now)
+  return at.grace > now and 0 or now
 end
 
 local parsed = {}
