@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 
 from ops.embedded import living_url
 from ops.settings import RedisSettings, Settings, hide_password
+from streams.audit import Audit
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
 from streams.directory import Directory
@@ -40,6 +41,7 @@ class Engine:
     directory: Directory
     callbacks: CallbackStore
     events: EventReader
+    audit: Audit
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -89,6 +91,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         directory=Directory(redis, keyspace),
         callbacks=CallbackStore(redis, keyspace, settings.engine),
         events=EventReader(redis, keyspace),
+        audit=Audit(redis, keyspace, settings.engine),
     )
 
 

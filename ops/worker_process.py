@@ -28,6 +28,7 @@ from streams.directory import WorkerCard
 from streams.errors import ConfigError, Unavailable
 from streams.loops import Chore
 from streams.loops.announcer import Announcer
+from streams.loops.auditor import Auditor
 from streams.loops.expirer import Expirer
 from streams.loops.janitor import Janitor
 from streams.loops.promoter import Promoter
@@ -143,6 +144,7 @@ class WorkerProcess(Service):
             Expirer(engine.broker),
             Sweeper(engine.broker, engine.inspector),
             Janitor(engine.broker, engine.directory),
+            Auditor(engine.audit, self._worker.plan.id),
         ]
         if ResourceClass.OLLAMA in classes:
             chores.insert(0, OllamaWatch(ollama, self._worker))

@@ -1,10 +1,11 @@
-"""The read path: jobs, listings, lanes and the audit of I1. It changes nothing."""
+"""The read path: jobs, listings and lanes. It changes nothing."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from streams.audit import Audit
 from streams.broker import parse_callback
 from streams.keyspace import GROUP, Keyspace
 from streams.model import Fault, Job, Lane, Page, Priority, ResourceClass, State
@@ -50,6 +51,7 @@ class Inspector:
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
         self._keys = keyspace
+        self._audit = Audit(redis, keyspace)
 
     async def job(self, job_id: str) -> Job | None:
         """One job, or None when there is no record of it (any more)."""
@@ -224,33 +226,8 @@ class Inspector:
         return views
 
     async def audit(self) -> list[str]:
-        """What contradicts I1 right now, in words; empty when all counts equal the structures.
-
-        Read in several steps: a busy system may show differences that the next reading does not.
-        """
-        counts, views = await self.counts(), await self.classes()
-        with translated():
-            blocked = await self._redis.scard(self._keys.key("blocked"))
-        findings = []
-        for view in views:
-            of = {state: counts.get(f"{view.name}|{state}", 0) for state in State}
-            leases = sum(pool.leases for pool in view.pools.values())
-            checks = [
-                ("submitted", counts.get(f"{view.name}|submitted", 0), sum(of.values())),
-                ("waiting", of[State.WAITING], view.waiting),
-                ("active", of[State.ACTIVE], view.active),
-                ("active leases", of[State.ACTIVE], leases),
-                ("delayed", of[State.DELAYED], view.delayed),
-            ]
-            findings += [
-                f"{view.name}: {what} is counted as {counted}, the structures hold {held}"
-                for what, counted, held in checks
-                if counted != held
-            ]
-        counted = sum(counts.get(f"{view.name}|{State.BLOCKED}", 0) for view in views)
-        if counted != blocked:
-            findings.append(f"blocked is counted as {counted}, the set holds {blocked}")
-        return findings
+        """What contradicts I1 right now, in words; empty when all counts equal the structures."""
+        return [difference.sentence for difference in await self._audit.differences()]
 
 
 def _matches(job: Job, app: str | None, processor: str | None, states: Sequence[State]) -> bool:
