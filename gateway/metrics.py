@@ -19,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.audit_metrics import AuditSnapshot
 from streams.errors import Trouble
 from streams.inspector import ClassView, Inspector
 
@@ -72,6 +73,8 @@ class GatewayMetrics:
         try:
             async with asyncio.timeout(SCRAPE_S):
                 counts, classes = await inspector.counts(), await inspector.classes()
+                balances = await inspector.auditing.balances()
+                findings = await inspector.auditing.findings()
         except (Trouble, TimeoutError):
             log.warning("Redis did not answer a scrape")
             self._redis_up.set(0)
@@ -79,6 +82,7 @@ class GatewayMetrics:
             self._redis_up.set(1)
             snapshot = CollectorRegistry()
             snapshot.register(Snapshot(counts, classes))
+            snapshot.register(AuditSnapshot(balances, findings))
             registries.append(snapshot)
         return b"".join(map(generate_latest, registries))
 

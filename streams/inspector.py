@@ -51,7 +51,7 @@ class Inspector:
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
         self._keys = keyspace
-        self._audit = Audit(redis, keyspace)
+        self.auditing = Audit(redis, keyspace)
 
     async def job(self, job_id: str) -> Job | None:
         """One job, or None when there is no record of it (any more)."""
@@ -227,7 +227,7 @@ class Inspector:
 
     async def audit(self) -> list[str]:
         """What contradicts I1 right now, in words; empty when all counts equal the structures."""
-        return [difference.sentence for difference in await self._audit.differences()]
+        return [difference.sentence for difference in await self.auditing.differences()]
 
 
 def _matches(job: Job, app: str | None, processor: str | None, states: Sequence[State]) -> bool:

@@ -6,6 +6,7 @@ import logging
 import pytest
 from redis.asyncio import Redis
 
+from gateway.metrics import GatewayMetrics
 from streams.audit import Audit, Misplaced
 from streams.broker import Broker
 from streams.inspector import Inspector
@@ -305,3 +306,30 @@ async def test_a_difference_is_told_once_for_as_long_as_it_stands(
         await chore.tick()
     (record,) = caplog.records
     assert "io: waiting is counted as 2, the structures hold 1" in vars(record)["differences"]
+
+
+@pytest.mark.may_leak
+async def test_a_scrape_tells_what_differs_and_what_was_found(
+    redis: "Redis", broker: Broker, audit: Audit, inspector: Inspector
+) -> None:
+    jobs = await one_of_each(broker)
+
+    async def scraped(name: str) -> dict[str, float]:
+        text = (await GatewayMetrics().render(inspector)).decode()
+        lines = [line.rpartition(" ") for line in text.splitlines() if line.startswith(name)]
+        return {series.removeprefix(name): float(value) for series, _, value in lines}
+
+    differences = await scraped("roughneck_audit_difference")
+    assert '{resource_class="io",what="waiting"}' in differences
+    assert '{resource_class="",what="recorded"}' in differences
+    assert set(differences.values()) == {0.0}
+    assert await scraped("roughneck_audit_walk_timestamp_seconds") == {"": 0.0}
+    await damage(redis, jobs, "waiting:entry deleted")
+    await redis.delete(KEYS.result(jobs[State.SUCCEEDED].id))
+    differences = await scraped("roughneck_audit_difference")
+    assert differences['{resource_class="io",what="waiting"}'] == 1
+    await Auditor(audit, "w").tick()
+    assert set((await scraped("roughneck_audit_difference")).values()) == {0.0}
+    assert await scraped("roughneck_audit_broken_jobs") == {'{what="no result"}': 1}
+    assert await scraped("roughneck_audit_mended_jobs_total") == {'{what="entry gone"}': 1}
+    assert (await scraped("roughneck_audit_walk_timestamp_seconds"))[""] > 1e9

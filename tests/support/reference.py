@@ -10,10 +10,12 @@ from prometheus_client import CollectorRegistry, Metric
 
 import gateway
 import processors
+from gateway.audit_metrics import AuditSnapshot
 from gateway.metrics import GatewayMetrics, Snapshot
 from gateway.problems import STATUSES
 from ops.metrics import WorkerMetrics
 from streams import keyspace
+from streams.audit import Balance, Findings
 from streams.errors import Trouble
 from streams.inspector import ClassView, LaneView, PoolView
 from streams.model import Done, Lease, ResourceClass
@@ -175,6 +177,8 @@ def gateway_families() -> list[Metric]:
     view = ClassView(ResourceClass.IO, False, 1, 1, 0, pools, lanes)
     snapshot = CollectorRegistry()
     snapshot.register(Snapshot({"io|waiting": 1, "io|submitted": 1}, [view]))
+    findings = Findings(broken={"no result": 1}, mended={"entry gone": 1})
+    snapshot.register(AuditSnapshot([Balance("io", "waiting", 1, 1)], findings))
     return [*metrics.registry.collect(), *snapshot.collect()]
 
 
