@@ -4,11 +4,14 @@ Calls are never repeated by the client: redis-py would by default send one up to
 not every call may be repeated.
 """
 
+import re
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mode import Service
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -27,6 +30,7 @@ from streams.inspector import Inspector
 from streams.keyspace import Keyspace
 from streams.scripts import translated
 
+KEEPALIVE_S = 15
 NO_REDIS = "no Redis: start one with `roughneck up`, or name one with --redis redis://HOST:6379/0"
 
 
@@ -57,6 +61,16 @@ def redis_url(settings: RedisSettings) -> str:
     return url
 
 
+def place_of(settings: Settings) -> str:
+    """A folder's name for what this machine keeps about one Redis: `127.0.0.1-6379-0-rn`.
+
+    What was written for one Redis must never be told to another.
+    """
+    url = urlsplit(redis_url(settings.redis))
+    where = url.path if url.scheme == "unix" else f"{url.hostname}-{url.port or 6379}{url.path}"
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", f"{where}-{settings.engine.tag}").strip("-")
+
+
 def open_redis(settings: RedisSettings, name: str, *, connections_max: int = 0) -> "Redis":
     """A client that connects when it is first used, and names itself in CLIENT LIST.
 
@@ -73,11 +87,27 @@ def open_redis(settings: RedisSettings, name: str, *, connections_max: int = 0) 
     if not url.startswith("unix:"):
         options["socket_connect_timeout"] = settings.connect_timeout_s
         options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = keepalive()
     try:
         pool = BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise ConfigError(f"redis.url: {error}: {hide_password(url)}") from error
     return Redis.from_pool(pool)
+
+
+def keepalive() -> dict[int, int]:
+    """TCP options that end a dead link within half a minute, as far as this system has them.
+
+    WireGuard tells nobody that its peer is gone, and a read without a limit waits for ever.
+    """
+    wanted = {
+        "TCP_KEEPIDLE": KEEPALIVE_S,
+        "TCP_KEEPALIVE": KEEPALIVE_S,  # macOS' name for it
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 20_000,  # ms that written bytes may stay unanswered; Linux
+    }
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
 def engine_over(redis: "Redis", settings: Settings) -> Engine:

@@ -25,6 +25,7 @@ from streams.telemetry import (
     LeaseGone,
     LinkChanged,
 )
+from streams.worker import Health
 
 RUN_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
 WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600, 14400, 86400)
@@ -76,6 +77,18 @@ class WorkerMetrics:
                 self._link.set(int(up))
             case ChoreFailed(chore, _):
                 self._chores.labels(chore).inc()
+
+    def watch(self, health: Callable[[], Health]) -> None:
+        """Show the worker's health as it is when scraped."""
+        self._gauge("worker_healthy", "1 while the worker works.").set_function(
+            lambda: health().healthy
+        )
+        self._gauge("verdicts_owed", "Verdicts on disk that Redis has not answered.").set_function(
+            lambda: health().verdicts_owed
+        )
+        self._gauge(
+            "event_loop_lag_seconds", "How late the worker's event loop woke last."
+        ).set_function(lambda: health().loop_lag_s)
 
     def _begin(self, lease: Lease) -> None:
         lane = lease.lane

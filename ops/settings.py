@@ -56,6 +56,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu_slots: Slots = 4
     ollama_slots: Slots = 1
     metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0  # 0: no metrics endpoint
+    journal_folder: str = "~/.roughneck/verdicts"  # of this machine's workers
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

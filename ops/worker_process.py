@@ -11,7 +11,7 @@ from pathlib import Path
 from mode import Service
 
 from ops.chores import ManifestPublisher, OllamaWatch
-from ops.links import Connected, Engine, engine_over, open_redis
+from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.logs import AttemptLines
 from ops.metrics import WorkerMetrics
 from ops.settings import VERSION, Settings
@@ -26,6 +26,7 @@ from processors.sdk.registry import Registry
 from streams.clock import SystemClock
 from streams.directory import WorkerCard
 from streams.errors import ConfigError, Unavailable
+from streams.journal import VerdictJournal
 from streams.loops import Chore
 from streams.loops.announcer import Announcer
 from streams.loops.auditor import Auditor
@@ -71,6 +72,8 @@ class WorkerProcess(Service):
         await self._begin(Connected([control, bell]))
         self._engine = engine_over(control, settings)
         plan = await self._plan(registry, ollama)
+        journal = VerdictJournal(journal_folder(settings))
+        await self._begin(journal)
         self._worker = Worker(
             self._engine.broker,
             plan,
@@ -78,6 +81,7 @@ class WorkerProcess(Service):
             control=control,
             bell=bell,
             telemetry=self._telemetry,
+            journal=journal,
         )
         self._listen()
         self._runtime = Runtime(self._worker, self._chores(registry, ollama, classes))
@@ -156,6 +160,7 @@ class WorkerProcess(Service):
         if port:
             slots = {str(name): count for name, count in self._worker.plan.slots.items()}
             metrics = WorkerMetrics(VERSION, slots)
+            metrics.watch(self._worker.health)
             try:
                 stop = metrics.serve("127.0.0.1", port)
             except OSError as error:
@@ -217,6 +222,11 @@ def providers(settings: Settings, ollama: OllamaProvider) -> list[Provider]:
 def processor_folders(settings: Settings) -> list[Path]:
     """The extra folders with processors."""
     return [Path(folder).expanduser() for folder in settings.processors.folders]
+
+
+def journal_folder(settings: Settings) -> Path:
+    """Where this machine's workers keep their verdicts for this Redis."""
+    return Path(settings.worker.journal_folder).expanduser() / place_of(settings)
 
 
 def slots_of(settings: Settings) -> dict[ResourceClass, int]:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
+from mode import Service
 
 from streams.errors import ConfigError
 from streams.model import HandedBack, Mark, Settlement
@@ -46,10 +47,11 @@ class Line(msgspec.Struct):
     answered_at: float = 0.0  # monotonic
 
 
-class VerdictJournal:
-    """The verdicts of one worker process. Open it before the worker starts, close it after."""
+class VerdictJournal(Service):
+    """The verdicts of one worker process. Start it before the worker, stop it after."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self._file: sqlite3.Connection
         self._claim = -1
@@ -69,7 +71,7 @@ class VerdictJournal:
         """The verdicts that Redis has not answered, the oldest first."""
         return [line.settlement for line in self._lines.values() if not line.answered]
 
-    async def open(self) -> None:
+    async def on_start(self) -> None:
         """Claim a file and read it, with what ended processes left in others.
 
         Raises ConfigError when the folder cannot be written or every file of it is in use.
@@ -79,7 +81,7 @@ class VerdictJournal:
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"the worker's journal: {self._folder}: {error}") from error
 
-    async def close(self) -> None:
+    async def on_stop(self) -> None:
         """Let go of the file; what it holds is for the next start."""
         async with self._busy:
             await asyncio.to_thread(self._file.close)

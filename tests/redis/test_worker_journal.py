@@ -136,7 +136,7 @@ def files(folder: Path, pattern: str) -> int:
 
 async def opened(folder: Path) -> VerdictJournal:
     journal = VerdictJournal(folder)
-    await journal.open()
+    await journal.start()
     return journal
 
 
@@ -145,10 +145,10 @@ async def test_verdicts_survive_the_process_in_their_order_and_kind(tmp_path: Pa
     told = [verdict(1), Settlement("0-2", "t", Dead(Fault("boom", "bang"))), verdict(3)]
     await first.append([*told, Settlement("0-4", "t", HandedBack())])
     await first.append([told[0]])
-    await first.close()
+    await first.stop()
     again = await opened(tmp_path)
     assert (again.owed(), again.id) == (told, first.id)
-    await again.close()
+    await again.stop()
 
 
 async def test_files_of_ended_processes_are_adopted_and_those_of_living_ones_are_not(
@@ -157,12 +157,12 @@ async def test_files_of_ended_processes_are_adopted_and_those_of_living_ones_are
     living, gone, late = [await opened(tmp_path) for _ in range(3)]
     for number, journal in enumerate((living, gone, late)):
         await journal.append([verdict(number)])
-    await gone.close()
-    await late.close()
+    await gone.stop()
+    await late.stop()
     heir = await opened(tmp_path)
     assert heir.owed() == [verdict(1), verdict(2)]
     assert files(tmp_path, "*.db") == 2
-    await heir.close()
+    await heir.stop()
     assert (await opened(tmp_path)).owed() == [verdict(1), verdict(2)]
     assert living.owed() == [verdict(0)]
 
@@ -179,7 +179,7 @@ async def test_what_is_safe_is_forgotten_and_nothing_else(tmp_path: Path) -> Non
     assert await journal.forget(0) == 2
     assert journal.owed() == settlements[2:]
     assert journal.mark(settlements[:2]) is None
-    await journal.close()
+    await journal.stop()
     assert (await opened(tmp_path)).owed() == settlements[2:]
 
 
@@ -213,7 +213,7 @@ async def test_damage_is_told_and_what_can_be_read_is_kept(
 ) -> None:
     journal = await opened(tmp_path)
     await journal.append([verdict(1)])
-    await journal.close()
+    await journal.stop()
     damage(tmp_path / "verdicts-0.db")
     journal = await opened(tmp_path)
     assert len(journal.owed()) == left

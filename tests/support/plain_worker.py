@@ -48,7 +48,7 @@ async def plain_worker(
     control, bell = client(url), client(url)
     verdicts = VerdictJournal(journal) if journal else None
     if verdicts is not None:
-        await verdicts.open()
+        await verdicts.start()
     worker = Worker(
         broker, plan, run, control=control, bell=bell, telemetry=telemetry, journal=verdicts
     )
@@ -63,6 +63,6 @@ async def plain_worker(
             await worker.drain(grace_s)
     await worker.stop()
     if verdicts is not None:
-        await verdicts.close()
+        await verdicts.stop()
     await control.aclose()
     await bell.aclose()
