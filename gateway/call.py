@@ -15,12 +15,15 @@ from starlette.responses import Response
 from gateway import limits
 from gateway.auth import Scope, authenticate, require
 from gateway.parts import GatewayParts
+from gateway.peer import address_of
 from gateway.problems import MalformedJson
+from gateway.rate import BYTES, REQUESTS
 from streams.directory import ApiKey
 from streams.errors import InvalidInput, TooLarge, Trouble
 
 JSON = "application/json"
 
+VALUE = re.compile(r" (?:value )?'.*'", re.DOTALL)  # a value is nowhere quoted
 FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`")
 
 T = TypeVar("T")
@@ -35,6 +38,7 @@ class Call:
     def __init__(self, request: Request, parts: GatewayParts) -> None:
         self.request = request
         self.parts = parts
+        self.noted: dict[str, object] = {}
         self._key: ApiKey | None = None
 
     @property
@@ -46,8 +50,30 @@ class Call:
     async def identify(self, scope: Scope) -> None:
         """Find out whose request this is. Raises NotAuthenticated, and NotAllowed without scope."""
         header = self.request.headers.get("authorization", "")
-        self._key = await authenticate(header, self.parts.keys, self.parts.clock)
+        parts = self.parts
+        self._key = await authenticate(header, parts.keys, parts.clock, self.address)
+        parts.uses.note(self._key.id, parts.clock.now_ms())
+        await parts.rates.spend(self._key.app, REQUESTS, 1)
         require(self._key, scope)
+
+    async def admit(self, jobs: int) -> None:
+        """Let the app submit that many jobs. Raises RateLimited."""
+        await self.parts.rates.spend(self.key.app, REQUESTS, jobs - 1)  # the first: the request
+        self.parts.rates.admit(self.key.app, jobs)
+
+    def note(self, **fields: object) -> None:
+        """Tell the audit log more than the operation, the path and who it was."""
+        self.noted.update(fields)
+
+    @property
+    def caller(self) -> ApiKey | None:
+        """Whose key was found good, None while nobody's was."""
+        return self._key
+
+    @property
+    def address(self) -> str:
+        """From where the request comes; empty when that is unknown."""
+        return address_of(self.request.scope, self.parts.trusted_proxies)
 
     def name(self, part: str) -> str:
         """A part of the path, such as `id`."""
@@ -65,9 +91,11 @@ class Call:
             within_s=settings.body_read_s,
         )
         if not raw and not optional:
-            raise MalformedJson("the body is empty")
+            limits.check_present(self.request.headers)
         if not raw:
             return decode(b"{}", kind)
+        if self._key is not None:
+            await self.parts.rates.spend(self._key.app, BYTES, len(raw))
         limits.check_json_type(self.request.headers)
         limits.check_shape(raw, settings)
         return decode(raw, kind)
@@ -123,5 +151,6 @@ def invalid(error: msgspec.ValidationError) -> InvalidInput:
     """msgspec's `Expected … - at `$.field`` as our error with its path."""
     text, _, at = str(error).rpartition(" - at ")
     text, path = (text, at.strip("`").removeprefix("key in ").strip("`")) if text else (at, "$")
+    text = VALUE.sub("", text)
     field = FIELD.fullmatch(text)  # msgspec's path ends at the object that lacks it, or has it
     return InvalidInput(text, f"{path}.{field[1]}" if field else path)

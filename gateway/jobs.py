@@ -54,6 +54,7 @@ async def submit(call: Call) -> Response:
     """Accept one job: 202, or 200 with the result when asked to wait and it ended in time."""
     request = await call.body(JobRequest)
     job = await _new_job(call, request, _origin(call))
+    await call.admit(1)
     (submitted,) = await call.parts.acceptor.accept([job])
     if not submitted.created:
         await _check_same(call, job)
@@ -78,6 +79,7 @@ async def submit_batch(call: Call) -> Response:
     for index, item in enumerate(request.jobs):
         judged.append(await _judge(call, item, origin, index))
     jobs = [job for job in judged if isinstance(job, NewJob)]
+    await call.admit(len(jobs))
     submitted = await call.parts.acceptor.accept(jobs) if jobs else []
     answers = iter(submitted)
     items: list[BatchAnswer] = []
@@ -160,7 +162,7 @@ async def visible_job(call: Call, job_id: str) -> Job:
         return job
     made = made_ms(job_id)
     oldest_ms = call.parts.clock.now_ms() - call.parts.retention_s * 1_000
-    if job is None and made is not None and 0 < made < oldest_ms:
+    if made is not None and 0 < made < oldest_ms:  # another app's too: it must not be told apart
         raise JobGone(f"jobs are kept {call.parts.retention_s} s after they ended")
     raise UnknownJob(f"there is no job {job_id[:100]}")
 

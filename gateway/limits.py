@@ -4,18 +4,28 @@ Everything here happens before a decoder sees the bytes.
 """
 
 import asyncio
+import re
 from typing import TypeVar
 
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from gateway.problems import NotAcceptable, TooSlow, UnsupportedMediaType
+from gateway.problems import (
+    ExpectationFailed,
+    LengthRequired,
+    MalformedJson,
+    NotAcceptable,
+    TooSlow,
+    UnsupportedMediaType,
+)
 from gateway.settings import GatewaySettings
 from streams.errors import Rejected, TooLarge
 
 STRUCTURE = b'[]{}"'
 NOT_STRUCTURE = bytes(set(range(256)) - set(STRUCTURE))
 BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")
+LENGTH_DIGITS = 18
+NEVER = re.compile(r";\s*q=0(?:\.0{0,3})?\s*(?:;|$)")
 
 Body = TypeVar("Body", bytes, bytearray)
 
@@ -29,8 +39,8 @@ async def read_body(
 ) -> bytes:
     """The whole body, or TooLarge as soon as it is known, for declared and chunked ones alike."""
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise TooLarge(f"the body has {declared} bytes, the limit is {max_bytes}")
+    if declared.isdecimal() and (len(declared) > LENGTH_DIGITS or int(declared) > max_bytes):
+        raise TooLarge(f"the body has {declared[:50]} bytes, the limit is {max_bytes}")
     try:
         async with asyncio.timeout(within_s):
             return await _receive_body(receive, max_bytes)
@@ -45,19 +55,41 @@ def check_json_type(headers: Headers) -> None:
     if media != "application/json" and not (
         media.startswith("application/") and media.endswith("+json")
     ):
-        raise UnsupportedMediaType(f"the body is declared as {declared[:100] or 'nothing'}")
+        raise UnsupportedMediaType(f"the body is declared as {media[:100] or 'nothing'}")
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise UnsupportedMediaType("the body is declared as compressed")
 
 
 def check_acceptable(headers: Headers, media: str) -> None:
     """Raise NotAcceptable when the `Accept` header excludes `media`."""
-    accept = headers.get("accept", "*/*")
-    if "*/*" in accept or media in accept:
+    accept = ",".join(headers.getlist("accept")).lower()
+    if accept in ("", "*/*", media):
         return
-    family = media.partition("/")[0] + "/*"
-    names = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    if names & {family, media}:
-        return
+    wanted = {}
+    for part in accept.split(","):
+        name, _, parameters = part.partition(";")
+        wanted[name.strip()] = not NEVER.search(f";{parameters}")
+    for name in (media, media.partition("/")[0] + "/*", "*/*"):  # the closest one counts
+        if name in wanted:
+            if wanted[name]:
+                return
+            break
     raise NotAcceptable(f"this path answers {media}")
+
+
+def check_expectation(headers: Headers) -> None:
+    """Raise ExpectationFailed for an `Expect` that nobody here can fulfil."""
+    expected = headers.get("expect")
+    if expected is not None and expected.strip().lower() != "100-continue":
+        raise ExpectationFailed("only 100-continue can be expected")
+
+
+def check_present(headers: Headers) -> None:
+    """Raise what is wrong when a body was needed and none came."""
+    if "content-length" not in headers and "transfer-encoding" not in headers:
+        raise LengthRequired("send a Content-Length, or the body in chunks")
+    raise MalformedJson("the body is empty")
 
 
 def check_shape(body: bytes, settings: GatewaySettings) -> None:

@@ -9,8 +9,11 @@ from gateway.acceptor import Acceptor, DirectAcceptor
 from gateway.audit import AuditLog
 from gateway.metrics import GatewayMetrics
 from gateway.mirror import Mirror
+from gateway.peer import networks
+from gateway.rate import Rates
 from gateway.schemas import PayloadSchemas
 from gateway.settings import GatewaySettings
+from gateway.uses import KeyUses
 from gateway.waiting import EndingWatch
 from processors.dependencies.guard import parse_url
 from streams.broker import Broker
@@ -19,6 +22,7 @@ from streams.clock import Clock, SystemClock
 from streams.directory import Directory
 from streams.events import EventReader
 from streams.inspector import Inspector
+from streams.rates import RateStore
 
 Check = Callable[[], Awaitable[object]]
 
@@ -32,6 +36,7 @@ class Stores:
     directory: Directory
     callbacks: CallbackStore
     events: EventReader
+    rates: RateStore
 
 
 class GatewayParts(Service):
@@ -70,9 +75,14 @@ class GatewayParts(Service):
         self.keys = Mirror("keys", self.directory.keys, self.clock, refresh_s)
         self.processors = Mirror("processors", self.directory.processors, self.clock, refresh_s)
         self.endpoints = Mirror("endpoints", self.directory.endpoints, self.clock, refresh_s)
+        self.app_limits = Mirror("limits", self.directory.app_limits, self.clock, refresh_s)
+        self.rates = Rates(stores.rates, self.app_limits, self.clock)
+        self.uses = KeyUses(self.directory, self.keys)
+        self.trusted_proxies = networks(settings.trusted_proxies, "$.gateway.trusted_proxies")
         self.schemas = PayloadSchemas()
         self.metrics = GatewayMetrics()
-        mirrors = (self.keys, self.processors, self.endpoints)
-        for part in (*mirrors, self.audit, self.acceptor, self.watch):
+        mirrors = (self.keys, self.processors, self.endpoints, self.app_limits)
+        parts = (*mirrors, self.rates, self.uses, self.audit, self.acceptor, self.watch)
+        for part in parts:
             if isinstance(part, Service):
                 self.add_dependency(part)

@@ -5,6 +5,7 @@ anything else that was not written for the caller.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -13,11 +14,14 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisSlow
 from starlette.responses import Response
 
+from gateway.redaction import redact
 from streams.errors import InvalidInput, Rejected, Trouble, Unavailable
 
 log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+DETAIL_MAX = 1_000  # characters
+PATH_MAX = 500
 
 
 class NotFound(Rejected):
@@ -43,15 +47,60 @@ class NotAcceptable(Rejected):
 
 
 class TooSlow(Rejected):
-    """The body did not arrive in time."""
+    """The request did not arrive in time."""
 
     code = "request_timeout"
 
 
 class UnsupportedMediaType(Rejected):
-    """A body that is not declared as JSON."""
+    """A body that is not declared as JSON, or is declared as compressed."""
 
     code = "unsupported_media_type"
+
+
+class MalformedRequest(Rejected):
+    """What arrived is not HTTP/1.1."""
+
+    code = "malformed_request"
+
+
+class LengthRequired(Rejected):
+    """A body is needed, and neither its length nor chunks were declared."""
+
+    code = "length_required"
+
+
+class UriTooLong(Rejected):
+    """The URL is longer than allowed."""
+
+    code = "uri_too_long"
+
+
+class ExpectationFailed(Rejected):
+    """An `Expect` header asks for something other than `100-continue`."""
+
+    code = "expectation_failed"
+
+
+class HeadersTooLarge(Rejected):
+    """The request has more headers, or more bytes of them, than allowed."""
+
+    code = "headers_too_large"
+
+
+class RateLimited(Trouble):
+    """The app is over a limit of its own; it may ask again after `after_s`.
+
+    `what` names the limit and `quota` tells how much it allows, for the `RateLimit` headers.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, what: str, quota: int, after_s: float, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+        self.quota = quota
+        self.after_s = after_s
 
 
 class MalformedJson(Rejected):
@@ -77,6 +126,7 @@ class KeyReused(Rejected):
 
 # Error code → (HTTP status, title). Every class of the error tree is here: tests walk the tree.
 STATUSES: dict[str, tuple[int, str]] = {
+    "malformed_request": (400, "The request is not valid HTTP"),
     "malformed_json": (400, "The body is not valid JSON"),
     "not_authenticated": (401, "A valid key is needed"),
     "not_allowed": (403, "The key does not allow this"),
@@ -84,18 +134,23 @@ STATUSES: dict[str, tuple[int, str]] = {
     "unknown_job": (404, "There is no such job"),
     "method_not_allowed": (405, "The path does not have this method"),
     "not_acceptable": (406, "This path does not answer in an accepted media type"),
-    "request_timeout": (408, "The body did not arrive in time"),
+    "request_timeout": (408, "The request did not arrive in time"),
     "unfinished": (409, "The job has not ended"),
     "wrong_state": (409, "The present state forbids this"),
     "lease_lost": (409, "Another attempt owns the job"),
     "job_gone": (410, "The record outlived its retention"),
+    "length_required": (411, "The length of the body must be declared"),
     "too_large": (413, "The request is over a limit"),
+    "uri_too_long": (414, "The URL is too long"),
     "unsupported_media_type": (415, "The body must be application/json"),
+    "expectation_failed": (417, "Only 100-continue can be expected"),
     "rejected": (422, "The request can never succeed as it is"),
     "invalid_input": (422, "A value has the wrong type or range"),
     "unknown_processor": (422, "No worker has published this processor"),
     "unknown_endpoint": (422, "The callback URL lies under no endpoint of the app"),
     "idempotency_key_reused": (422, "The idempotency key belongs to another request"),
+    "rate_limited": (429, "The app is over its limit"),
+    "headers_too_large": (431, "The headers are too large"),
     "trouble": (500, "Something failed here"),
     "crashed": (500, "Something failed here"),
     "config_error": (500, "Something is set up wrongly here"),
@@ -140,8 +195,8 @@ def problem_of(error: Exception, instance: str = "") -> Problem:
         title=title,
         status=status,
         code=code,
-        detail=str(error)[:1_000] if isinstance(error, Rejected) else "",
-        instance=instance,
+        detail=_shown(error) if isinstance(error, Rejected | RateLimited) else "",
+        instance=redact(instance[:PATH_MAX]),
         errors=_faults_of(error),
     )
 
@@ -171,12 +226,20 @@ def _code_of(error: Exception) -> str:
     return "internal"
 
 
+def _shown(error: Exception) -> str:
+    """An error's text for the caller: callers put keys where they do not belong."""
+    return redact(str(error)[:DETAIL_MAX])
+
+
 def _faults_of(error: Exception) -> tuple[FieldFault, ...]:
+    found: Sequence[tuple[str, str]] = ()
     if isinstance(error, InvalidFields):
-        return tuple(FieldFault(path, message) for path, message in error.faults)
-    if isinstance(error, InvalidInput):
-        return (FieldFault(error.path, str(error)),)
-    return ()
+        found = error.faults
+    elif isinstance(error, InvalidInput):
+        found = [(error.path, str(error))]
+    return tuple(
+        FieldFault(redact(path[:PATH_MAX]), redact(message[:DETAIL_MAX])) for path, message in found
+    )
 
 
 def _headers_of(error: Exception, status: int) -> dict[str, str]:
@@ -184,6 +247,13 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
         return {"allow": ", ".join(error.allow)}
     if status == 401:
         return {"www-authenticate": 'Bearer realm="roughneck"'}
+    if isinstance(error, RateLimited):
+        after = str(max(1, math.ceil(error.after_s)))
+        return {
+            "retry-after": after,
+            "ratelimit-policy": f'"{error.what}";q={error.quota}',
+            "ratelimit": f'"{error.what}";r=0;t={after}',
+        }
     if status == 503:
         after_s = error.after_s if isinstance(error, Unavailable) else 1.0
         return {"retry-after": str(max(1, round(after_s)))}

@@ -75,7 +75,8 @@ def callback_request(
         if lies_under(url, parse_url(endpoint.url)):
             events = tuple(event for event in target.events if event in endpoint.events)
             return CallbackRequest(target.url, endpoint.id, events) if events else None
-    raise UnknownEndpoint(f"{target.url} lies under none of the {len(own)} endpoints of {app}")
+    place = target.url.partition("?")[0]  # a query may hold a token
+    raise UnknownEndpoint(f"{place} lies under none of the {len(own)} endpoints of {app}")
 
 
 def check_payload_size(payload: bytes | msgspec.Raw, max_bytes: int) -> None:

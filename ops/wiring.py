@@ -15,6 +15,7 @@ from gateway.server import GatewayServer
 from ops.links import Connected, engine_over, open_redis
 from ops.settings import Settings
 from processors.dependencies.guard import Guard
+from streams.rates import RateStore
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         engine.directory,
         engine.callbacks,
         engine_over(waiting, settings).events,
+        RateStore(control, engine.keyspace, engine.broker.scripts),
     )
     guard = Guard(settings.network)
     parts = GatewayParts(

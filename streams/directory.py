@@ -1,8 +1,9 @@
-"""What apps and operators register, kept in Redis: processors, workers, endpoints, API keys.
+"""What apps and operators register, kept in Redis: processors, workers, endpoints, keys, limits.
 
 Plain records, each written whole by one command; nothing here takes part in a job's life.
 """
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
@@ -76,6 +77,17 @@ class ApiKey(msgspec.Struct, frozen=True):
     created_ms: int
     expires_ms: int = 0  # 0: never
     note: str = ""
+    networks: tuple[str, ...] = ()  # it is good from these only; empty: from anywhere
+    replaced_by: str = ""  # the key that was made to take its place
+
+
+class AppLimits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an app may ask of the gateways; None is no limit."""
+
+    requests_per_s: float | None = None
+    burst: int | None = None  # requests at once; None: those of one second
+    bytes_per_minute: int | None = None  # of request bodies
+    jobs_in_flight: int | None = None  # waiting or running
 
 
 class Directory:
@@ -125,7 +137,36 @@ class Directory:
 
     async def delete_key(self, key_id: str) -> bool:
         """Revoke an API key. False if there was none."""
+        with translated():
+            await self._redis.hdel(self._keys.key("key_uses"), key_id)
         return await self._delete("keys", key_id)
+
+    async def note_key_uses(self, uses: Mapping[str, int]) -> None:
+        """Write when keys were last used, in wall milliseconds by id."""
+        with translated():
+            await self._redis.hset(self._keys.key("key_uses"), mapping=dict(uses))
+
+    async def key_uses(self) -> dict[str, int]:
+        """When each key was last used, within a minute; those never used are left out."""
+        with translated():
+            rows = await self._redis.hgetall(self._keys.key("key_uses"))
+        return {text(key_id): int(at_ms) for key_id, at_ms in rows.items()}
+
+    async def put_app_limits(self, app: str, limits: AppLimits) -> None:
+        """Set the limits of an app, or with `*` of every app that has none of its own."""
+        if limits == AppLimits():
+            await self._delete("app_limits", app)
+        else:
+            await self._put("app_limits", app, limits)
+
+    async def app_limits(self) -> dict[str, AppLimits]:
+        """The limits by app."""
+        return await self._all("app_limits", AppLimits)
+
+    async def apps(self) -> set[str]:
+        """The apps that ever submitted a job."""
+        with translated():
+            return {text(raw) for raw in await self._redis.smembers(self._keys.key("apps"))}
 
     async def announce_worker(self, card: WorkerCard) -> None:
         """Say that a worker lives; it counts as gone a minute after its last announcement."""

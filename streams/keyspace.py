@@ -36,6 +36,9 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     processors       HASH    until forgotten  published manifests by name
     endpoints        HASH    permanent      callback endpoints by id
     keys             HASH    permanent      API keys by id, hashed
+    key_uses         HASH    permanent      when each API key was last used, within a minute
+    app_limits       HASH    permanent      what apps may ask of gateways; `*` is for all others
+    rate_            STRING  while in use   by app|what: when its allowance is full again
     callback_        HASH    retention      one callback's frozen values and its delivery log
     callbacks        STREAM  while in use   callbacks to deliver
     callback_leases  ZSET    permanent      deliveries under way, by deadline
@@ -56,13 +59,14 @@ PLAIN = frozenset(
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callbacks", "callback_leases"),
         *("callback_due", "callback_dead", "callback_done", "callback_counts"),
+        *("key_uses", "app_limits"),
     )
 )
 PREFIXES = frozenset(
     (
         *("job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_"),
         *("leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_"),
-        *("dead_", "worker_", "callback_"),
+        *("dead_", "worker_", "callback_", "rate_"),
     )
 )
 

@@ -20,6 +20,7 @@ from streams.events import EventReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
 from streams.model import Again, Dead, Done, Fault, Lease, ResourceClass, Settlement, Verdict
+from streams.rates import RateStore
 from tests.support.build import Hand
 
 KEYS = Keyspace()
@@ -65,7 +66,7 @@ class Edge:
         self.broker = parts.broker
         self.hand = Hand(parts.broker)
         self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=build_app(parts)), base_url="http://gateway"
+            transport=httpx.ASGITransport(app=build_app(parts)), base_url="http://localhost"
         )
 
     async def call(
@@ -123,12 +124,14 @@ def echo(**fields: Any) -> dict[str, Any]:
 
 
 def stores(redis: Redis, reading: Redis) -> Stores:
+    broker = Broker(redis, KEYS)
     return Stores(
-        broker=Broker(redis, KEYS),
+        broker=broker,
         inspector=Inspector(redis, KEYS),
         directory=Directory(redis, KEYS),
         callbacks=CallbackStore(redis, KEYS),
         events=EventReader(reading, KEYS),
+        rates=RateStore(redis, KEYS, broker.scripts),
     )
 
 

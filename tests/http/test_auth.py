@@ -27,7 +27,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(edge: Edge, header: str)
         "title": "A valid key is needed",
         "status": 401,
         "code": "not_authenticated",
-        "detail": "the key is missing, unknown, expired or revoked",
+        "detail": "the key is missing, unknown, expired, revoked, or not for this address",
         "instance": "/v1/jobs",
     }
 

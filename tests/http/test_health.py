@@ -85,7 +85,7 @@ async def test_who_may_scrape(
 ) -> None:
     transport = httpx.ASGITransport(app=build_app(edge.parts), client=(client, 1))
     bearer = {"authorization": f"Bearer {edge.keys[key]}"} if key else {}
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         reply = await http.get("/metrics", headers=headers | bearer)
     assert reply.status_code == status
 
