@@ -31,7 +31,7 @@ for _, row in ipairs(pending) do
     if not deadline then
       redis.call('ZADD', leases_ .. job.pool, now, lane .. '|' .. entry)
       mended = mended + 1
-    elseif tonumber(deadline) <= now then
+    elseif tonumber(deadline) <= late_by(job.class) then
       local died = string.sub(job.token or '-', 1, 1) ~= '-'
       if job.cancel or (died and (job.crashes or 0) + 1 >= crashes_max) then
         end_if_lost(job, crashes_max)

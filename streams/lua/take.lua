@@ -66,7 +66,8 @@ if clock(class).paused then
   record_call()
   return { 'paused', -1 }
 end
-local late_by = tick(class) -- leases with a deadline up to this have run out
+tick(class)
+local late = late_by(class)
 
 -- ------------------------------------------------------------ what is due, how much room there is
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_ .. class, '-inf', now, 'LIMIT', 0, DUE_MAX)) do
@@ -75,7 +76,7 @@ end
 read_limits(class)
 local total, room = settings[pool] or (class == 'ollama' and 1), slots
 if total then
-  room = math.min(room, total - redis.call('ZCOUNT', leases_ .. pool, '(' .. late_by, '+inf'))
+  room = math.min(room, total - redis.call('ZCOUNT', leases_ .. pool, '(' .. late, '+inf'))
 end
 
 -- ------------------------------------------------------------ heads: lanes and expired leases alike
@@ -107,7 +108,7 @@ local function running_suspect()
   local job = id and read_job(id)
   local until_ms = job and job.state == 'active'
     and redis.call('ZSCORE', leases_ .. job.pool, job.lane .. '|' .. job.entry)
-  return until_ms and tonumber(until_ms) > late_by and id or nil
+  return until_ms and tonumber(until_ms) > late and id or nil
 end
 
 local function is_suspect(crashes)
@@ -127,8 +128,8 @@ end
 local function offer_late(from)
   local offered = 0
   for page = 0, LATE_PAGES - 1 do
-    local late = redis.call('ZRANGEBYSCORE', leases_ .. from, '-inf', late_by, 'LIMIT', page * LATE_PAGE, LATE_PAGE)
-    for _, member in ipairs(late) do
+    local expired = redis.call('ZRANGEBYSCORE', leases_ .. from, '-inf', late, 'LIMIT', page * LATE_PAGE, LATE_PAGE)
+    for _, member in ipairs(expired) do
       local lane, entry = string.match(member, '^(.*)|(.-)$')
       local _, app = lane_parts(lane)
       if running[app] then running[app] = running[app] - 1 end -- active, but nobody runs it
@@ -138,7 +139,7 @@ local function offer_late(from)
         offered = offered + 1
       end
     end
-    if #late < LATE_PAGE or offered >= room then return end
+    if #expired < LATE_PAGE or offered >= room then return end
   end
 end
 
@@ -226,8 +227,8 @@ if #granted < #picked then
   reply[2] = 0
 elseif #granted < slots then
   local due = redis.call('ZRANGE', due_ .. class, 0, 0, 'WITHSCORES')[2]
-  local late = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(' .. late_by, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  local again = math.min(tonumber(due or math.huge), math.max(tonumber(late or math.huge), clock(class).grace))
+  local following = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(' .. late, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  local again = math.min(tonumber(due or math.huge), math.max(tonumber(following or math.huge), clock(class).grace))
   if again < math.huge then reply[2] = math.max(0, again - now) end
 end
 return reply

@@ -54,6 +54,20 @@ async def test_a_renewal_may_be_the_first_to_come_back(redis: "Redis", broker: B
     assert await Hand(broker, "other").take(5) == []
 
 
+async def test_the_sweep_ends_nobody_who_may_come_back(
+    redis: "Redis", broker: Broker, inspector: Inspector
+) -> None:
+    lease = await leased(broker, new_job())
+    await redis.hset(KEYS.job(lease.job_id), "crashes", 2)
+    await run_out(redis, lease)
+    await after_an_outage(redis)
+    assert await broker.sweep(lease.lane.name) == (0, "-")
+    await redis.hset(CLOCK, "seen", await now_ms(redis))
+    assert await broker.sweep(lease.lane.name) == (1, "-")
+    [job] = await inspector.jobs_by_id([lease.job_id])
+    assert job.state is State.DEAD
+
+
 async def test_leases_out_of_an_outage_count_toward_the_limit(
     redis: "Redis", broker: Broker
 ) -> None:

@@ -61,17 +61,22 @@ local function shift_leases(class, ms)
   end
 end
 
--- Says that a worker serves the class now. Answers the time up to which leases have run out: none
--- while workers come back from an outage that cut them all off, since their work is not lost.
+-- Leases with a deadline up to this have run out: none but those handed back while workers come
+-- back from an outage that cut them all off, since their work is not lost.
+local function late_by(class)
+  local at = clock(class)
+  return (at.grace > now or at.gap > open_gap_ms) and 0 or now
+end
+
+-- Says that a worker serves the class now.
 local function tick(class)
   local at = clock(class)
   if at.gap < -1000 then shift_leases(class, at.gap) end
   if at.gap > open_gap_ms or at.grace > now + return_grace_ms then
-    at.grace = now + return_grace_ms
+    at.gap, at.grace = 0, now + return_grace_ms
     redis.call('HSET', clock_ .. class, 'grace', at.grace)
   end
   redis.call('HSET', clock_ .. class, 'open', at.open, 'seen', now)
-  return at.grace > now and 0 or now
 end
 
 local parsed = {}
