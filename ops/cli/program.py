@@ -47,6 +47,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "callbacks": ("endpoints:callbacks", "Callbacks: list, show and replay them."),
         "keys": ("keys:keys", "API keys of apps and operators."),
         "health": ("health:health", "Whether everything that is needed answers."),
+        "acl": ("acl:acl", "Users of Redis, one for each role, with passwords of their own."),
         "settings": ("health:settings", "Every setting, with secrets hidden."),
         "version": ("health:version", "Print the version."),
     },

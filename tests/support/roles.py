@@ -1,0 +1,34 @@
+"""A server as we ship it: its configuration, its users, and their URLs."""
+
+from importlib import resources
+from pathlib import Path
+
+from ops.acl import write
+from ops.redis_binary import RedisBinary
+from tests.support.redis_server import RedisServer
+
+PLACES = ("bind", "port", "dir", "logfile", "aclfile")  # which a test chooses itself
+
+
+def shipped_lines() -> list[str]:
+    """The directives of the shipped redis.conf."""
+    text = (resources.files("ops") / "deploy" / "redis" / "redis.conf").read_text("utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+class GuardedServer(RedisServer):
+    """A server with the shipped configuration and users. `url` is the admin's."""
+
+    def __init__(self, binary: RedisBinary, folder: Path) -> None:
+        self.roles = folder / "roles"
+        write(self.roles, "redis://127.0.0.1:1/0")
+        lines = [line for line in shipped_lines() if line.split()[0] not in PLACES]
+        super().__init__(binary, *lines, f"aclfile {self.roles / 'users.acl'}")
+        write(self.roles, f"redis://127.0.0.1:{self.port}/0")  # the port is known now
+
+    @property
+    def url(self) -> str:
+        return self.url_of("admin")
+
+    def url_of(self, role: str) -> str:
+        return (self.roles / f"{role}.url").read_text("utf-8").strip()
