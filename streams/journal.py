@@ -83,9 +83,12 @@ class VerdictJournal(Service):
 
     async def on_stop(self) -> None:
         """Let go of the file; what it holds is for the next start."""
+        if self._claim < 0:  # a stop before the start was over
+            return
         async with self._busy:
             await asyncio.to_thread(self._file.close)
             os.close(self._claim)
+            self._claim = -1
 
     async def append(self, settlements: Sequence[Settlement]) -> None:
         """Write verdicts; returns once they are on disk. Those that are there already stay.
@@ -158,7 +161,7 @@ class VerdictJournal(Service):
 
     def _open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        own, self._claim = self._claim_first()
+        own, claim = self._claim_first()
         self._file = opened(own)
         found = self._file.execute("SELECT id FROM journal").fetchone()
         self.id = found[0] if found else f"verdicts-{secrets.token_hex(8)}"
@@ -177,6 +180,7 @@ class VerdictJournal(Service):
         for path, taken in adopted:
             remove(path)
             os.close(taken)
+        self._claim = claim
 
     def _claim_first(self) -> tuple[Path, int]:
         for number in range(FILES_MAX):
