@@ -7,6 +7,7 @@ import msgspec
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
 class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,8 +29,16 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer_stall_s: Seconds = 30.0  # so is one whose client does not read the answer
     connections_max: Positive = 800  # at once; beyond it 503
     wait_max_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 60.0  # cap on `Prefer: wait`
-    accept_wait_s: Seconds = 5.0  # a submit that Redis has not answered by then: 503
+    journal_folder: str = "~/.roughneck/journal"  # empty: no journal, Redis alone accepts
+    accept_wait_ms: Positive = 250  # for Redis' answer to what is on disk; then `spooled`
+    accept_wait_s: Seconds = 5.0  # a submit that the disk (no journal: Redis) has not taken: 503
     accept_pending_max: Positive = 20_000  # jobs that wait for their submit: beyond it 503
+    spool_rows_max: Positive = 1_000_000  # jobs in the journal that are not in Redis
+    spool_bytes_max: Positive = 1024 * 1024 * 1024  # of them
+    spool_age_max_s: Positive = 259_200  # of the oldest; less than `engine.retention_s`
+    memory_low_share: Share = 0.8  # of Redis' maxmemory; above it low priority is refused
+    memory_spool_share: Share = 0.9  # above it everything stays in the journal
+    class_waiting_max: Positive = 1_000_000  # jobs that wait in a resource class: beyond it 429
     refresh_s: Annotated[float, msgspec.Meta(gt=0, le=5)] = 2.0  # age of keys and manifests
     page_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 200  # items of one page
     stop_s: Seconds = 10.0  # requests under way may take this long when the gateway stops

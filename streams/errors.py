@@ -162,7 +162,7 @@ class OutOfMemory(Unavailable):
 
 
 class SpoolFull(Unavailable):
-    """The gateway's journal is at one of its limits while Redis takes nothing: send it again later."""
+    """The gateway's journal is at one of its limits: send it again later."""
 
     code = "spool_full"
 
