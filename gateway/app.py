@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway import (
+    apps,
     callbacks,
     catalog,
     classes,
@@ -28,11 +29,14 @@ from gateway import (
     limits,
     openapi,
 )
+from gateway.auth import EVERY_APP
+from gateway.auth import Scope as KeyScope
 from gateway.call import Call, Operation
 from gateway.parts import GatewayParts
 from gateway.problems import MethodNotAllowed, NotFound, problem_response
 
-MODULES = (jobs, deadletters, classes, endpoints, callbacks, catalog, keys, health)
+MODULES = (jobs, deadletters, classes, endpoints, callbacks, catalog, apps, keys, health)
+READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"
 
 
@@ -79,24 +83,48 @@ class Resource:
         """Answer one request; whatever goes wrong becomes a problem document."""
         began = time.monotonic()
         method = scope["method"]
+        call = Call(Request(scope, receive), self._parts)
         try:
-            response = await self._respond(method, Request(scope, receive))
+            response = await self._respond(method, call)
         except Exception as error:  # the edge: nothing may leave as a bare 500
             response = problem_response(error, scope["path"])
+        self._audit(call, method, response)
         await response(scope, receive, send)
         known = method if method in self._operations else UNKNOWN_ROUTE
         spent_s = time.monotonic() - began
         self._parts.metrics.observe(known, self.path, response.status_code, spent_s)
 
-    async def _respond(self, method: str, request: Request) -> Response:
+    async def _respond(self, method: str, call: Call) -> Response:
         operation = self._operations.get(method)
         if operation is None:
             raise MethodNotAllowed(sorted(self._operations))
-        limits.check_acceptable(request.headers, operation.media)
-        call = Call(request, self._parts)
+        limits.check_expectation(call.request.headers)
+        limits.check_acceptable(call.request.headers, operation.media)
         if operation.scope is not None:
             await call.identify(operation.scope)
         return await operation.run(call)
+
+    def _audit(self, call: Call, method: str, response: Response) -> None:
+        """Note what an operator did or tried."""
+        operation, key = self._operations.get(method), call.caller
+        if operation is None or key is None or not is_audited(operation, key.app):
+            return
+        made = response.headers.get("location", "").rpartition("/")[2]
+        self._parts.audit.write(
+            operation.run.__name__,
+            key_id=key.id,
+            app=key.app,
+            subject=",".join(call.request.path_params.values()) or made,
+            **{"from": call.address, "status": response.status_code, **call.noted},
+        )
+
+
+def is_audited(operation: Operation, app: str) -> bool:
+    """Whether the audit log tells that a key of `app` used `operation`."""
+    if operation.scope is KeyScope.ADMIN:
+        return True
+    by_operator = operation.scope is KeyScope.OPERATE or app == EVERY_APP
+    return by_operator and operation.method not in READING
 
 
 def _unrouted(parts: GatewayParts) -> Callable[[Request, Exception], Awaitable[Response]]:

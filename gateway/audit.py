@@ -110,6 +110,8 @@ def entry(action: str, at_ms: int, **fields: object) -> Record:
 def _bounded(value: object) -> object:
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, dict):
+        return {str(name)[:TEXT_MAX]: _bounded(one) for name, one in list(value.items())[:100]}
     if isinstance(value, list | tuple):
         return [_bounded(one) for one in value[:100]]
     return redact(str(value))[:TEXT_MAX]

@@ -23,7 +23,7 @@ from streams.errors import InvalidInput, TooLarge, Trouble
 
 JSON = "application/json"
 
-VALUE = re.compile(r" (?:value )?'.*'", re.DOTALL)  # a value is nowhere quoted
+BAD_CHOICE = "Invalid enum value"  # msgspec quotes it; we quote no value
 FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`")
 
 T = TypeVar("T")
@@ -151,6 +151,6 @@ def invalid(error: msgspec.ValidationError) -> InvalidInput:
     """msgspec's `Expected … - at `$.field`` as our error with its path."""
     text, _, at = str(error).rpartition(" - at ")
     text, path = (text, at.strip("`").removeprefix("key in ").strip("`")) if text else (at, "$")
-    text = VALUE.sub("", text)
+    text = BAD_CHOICE if text.startswith(BAD_CHOICE) else text
     field = FIELD.fullmatch(text)  # msgspec's path ends at the object that lacks it, or has it
     return InvalidInput(text, f"{path}.{field[1]}" if field else path)

@@ -44,6 +44,7 @@ async def limit_class(call: Call) -> Response:
     name = _class_for_operator(call)
     request = await call.body(ClassPatch)
     _check_pools(name, list(request.limits))
+    call.note(limits=request.limits, app_limits=request.app_limits)
     for pool, total in request.limits.items():
         await call.parts.broker.set_limit(pool, total)
     for app, concurrency in request.app_limits.items():

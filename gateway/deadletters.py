@@ -38,13 +38,16 @@ async def replay_dead_letters(call: Call) -> Response:
     """Put dead jobs back to waiting, or only count them."""
     request = await call.body(ReplayRequest, optional=True)
     app = app_filter(call.key, request.app)
+    call.note(owner=app, processor=request.processor, code=request.code, dry_run=request.dry_run)
     if request.ids is None:
         matched, more = await _matching(call, request, app)
     else:
         matched, more = await _named(call, request.ids, request), False
     if request.dry_run or not matched:
         return answer(ReplayAnswer(len(matched), 0, more))
-    outcomes = await call.parts.broker.replay([job.id for job in matched])
+    ids = [job.id for job in matched]
+    outcomes = await call.parts.broker.replay(ids)
+    call.note(replayed=outcomes.count("replayed"), jobs=ids)
     return answer(ReplayAnswer(len(matched), outcomes.count("replayed"), more))
 
 

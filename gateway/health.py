@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from ipaddress import ip_address
 
 from starlette.responses import Response
 
@@ -10,6 +9,7 @@ from gateway.auth import Scope
 from gateway.call import Call, Operation, answer
 from gateway.metrics import MEDIA
 from gateway.parts import Check, GatewayParts
+from gateway.peer import is_local
 from gateway.wire_registry import Health
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ async def readyz(call: Call) -> Response:
 
 async def metrics(call: Call) -> Response:
     """Prometheus' text format."""
-    if not (call.parts.settings.metrics_open_to_loopback and from_loopback(call)):
+    if not _may_scrape_without_key(call):
         await call.identify(Scope.METRICS)
     text = await call.parts.metrics.render(call.parts.inspector)
     return Response(text, media_type=MEDIA)
@@ -48,17 +48,11 @@ async def dependencies(parts: GatewayParts) -> dict[str, str]:
     return found | {name: task.result() for name, task in asked.items()}
 
 
-def from_loopback(call: Call) -> bool:
-    """Whether the peer is this machine and nobody is behind it."""
-    client = call.request.client
-    if client is None or "forwarded" in call.request.headers:
-        return False
-    if "x-forwarded-for" in call.request.headers:  # a proxy on this machine
-        return False
-    try:
-        return ip_address(client.host).is_loopback
-    except ValueError:
-        return False
+def _may_scrape_without_key(call: Call) -> bool:
+    settings = call.parts.settings
+    # With a proxy in front, what comes from this machine may come from anywhere.
+    open_here = settings.metrics_open_to_loopback and not settings.trusted_proxies
+    return open_here and is_local(call.request.scope)
 
 
 async def _ask(name: str, check: Check) -> str:

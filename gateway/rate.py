@@ -8,7 +8,7 @@ each gateway counts alone.
 import asyncio
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mode import Service
 
@@ -87,6 +87,10 @@ class Rates(Service):
             quota = Quota(0, limits.jobs_in_flight)
             raise RateLimited(JOBS, quota.burst, COUNT_S, f"{held} jobs are in flight")
         self._since[app] = self._since.get(app, 0) + jobs
+
+    async def in_flight(self, apps: Iterable[str]) -> dict[str, int]:
+        """Jobs of these apps that wait or run, now."""
+        return await self._store.in_flight(apps)
 
     async def _fetch(self, app: str, what: str, allowance: Allowance, needed: int) -> None:
         now, quota = self._clock.monotonic(), allowance.quota

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Iterator
 
@@ -9,11 +10,13 @@ import uvicorn
 from mode import Service
 from starlette.types import ASGIApp
 
+from gateway.connection import Observe, guarded
 from gateway.parts import GatewayParts
 from gateway.settings import GatewaySettings
 from streams.errors import ConfigError
 
 BACKLOG = 2_048
+UNKNOWN = "unknown"
 
 
 class QuietServer(uvicorn.Server):
@@ -64,7 +67,7 @@ class GatewayServer(Service):
         bound = bound_socket(self._settings)
         self._port = bound.getsockname()[1]
         await self._parts.maybe_start()
-        self._server = QuietServer(server_config(self._app, self._settings))
+        self._server = QuietServer(server_config(self._app, self._settings, self._observe))
         self.add_future(self._serve(self._server, bound))
         await self._server.up.wait()
 
@@ -75,6 +78,10 @@ class GatewayServer(Service):
             self._server.should_exit = True
             await self._ended.wait()
         await self._parts.stop()
+
+    def _observe(self, status: int) -> None:
+        """Count what never reached the application."""
+        self._parts.metrics.observe(UNKNOWN, UNKNOWN, status, 0.0)
 
     async def _serve(self, server: QuietServer, bound: socket.socket) -> None:
         try:
@@ -95,10 +102,11 @@ def bound_socket(settings: GatewaySettings) -> socket.socket:
         raise ConfigError(f"the gateway cannot listen on {place}: {error.strerror}") from error
 
 
-def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
-    """uvicorn as we want it: HTTP only, our own logging, no headers that name the software."""
+def server_config(app: ASGIApp, settings: GatewaySettings, observe: Observe) -> uvicorn.Config:
+    """uvicorn as we want it: HTTP within limits, our own logging, no name of the software."""
     return uvicorn.Config(
         app,
+        http=guarded(settings, observe),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -106,5 +114,5 @@ def server_config(app: ASGIApp, settings: GatewaySettings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.stop_s),
-        timeout_keep_alive=30,
+        timeout_keep_alive=math.ceil(settings.idle_s) + 1,  # ours comes first
     )

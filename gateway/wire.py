@@ -17,14 +17,16 @@ T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_S = 366 * 86_400
+LAST_MS = 253_402_300_799_999  # the end of the year 9999
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+# In Python `$` lets a line's end pass, in JSON Schema it does not: hence the `(?!\n)` behind it.
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$(?!\n)")]
 Aware = Annotated[datetime, Meta(tz=True)]
 Duration = Annotated[float, Meta(ge=0, le=YEAR_S)]
-Tag = Annotated[str, Meta(pattern=r"^[!-~]{1,128}$")]
+Tag = Annotated[str, Meta(pattern=r"^[!-~]{1,128}$(?!\n)")]
 Note = Annotated[str, Meta(max_length=200)]
-Url = Annotated[str, Meta(pattern=r"^https?://[!-~]+$", max_length=2_048)]
-IdempotencyKey = Annotated[str, Meta(pattern=r"^[!-~]{1,255}$")]
+Url = Annotated[str, Meta(pattern=r"^https?://[!-~]+$(?!\n)", max_length=2_048)]
+IdempotencyKey = Annotated[str, Meta(pattern=r"^[!-~]{1,255}$(?!\n)")]
 Limit = Annotated[int, Meta(ge=0, le=1_000_000)]
 Events = Annotated[tuple[State, ...], Meta(min_length=1, max_length=4)]
 
@@ -33,12 +35,14 @@ EVERY_ENDING = (State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED)
 
 def moment(ms: int) -> datetime | None:
     """Wall milliseconds as a time; None for 0, which means that it did not happen."""
-    return EPOCH + timedelta(milliseconds=ms) if ms else None
+    return EPOCH + timedelta(milliseconds=min(ms, LAST_MS)) if ms else None
 
 
 def milliseconds(when: datetime | None) -> int:
-    """A time as wall milliseconds, 0 for None."""
-    return 0 if when is None else (when - EPOCH) // timedelta(milliseconds=1)
+    """A time as wall milliseconds, 0 for None; what lies beyond is the first or the last of all."""
+    if when is None:
+        return 0
+    return max(1, min((when - EPOCH) // timedelta(milliseconds=1), LAST_MS))
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

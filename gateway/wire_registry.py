@@ -1,16 +1,20 @@
 """What crosses the wire beside jobs: callbacks, endpoints, keys, classes, processors, health."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.auth import Scope
+from gateway.auth import OVERLAP_S, Scope
 from gateway.wire import EVERY_ENDING, Aware, Events, Limit, Name, Note, Request, Url, moment
 from streams.callbacks import CallbackState, CallbackView
-from streams.directory import ApiKey, Endpoint, ProcessorCard
+from streams.directory import ApiKey, AppLimits, Endpoint, ProcessorCard
 from streams.model import Priority, ResourceClass, State
+
+APP = re.compile(r"(\*|[a-z0-9][a-z0-9_.-]{0,63})")
 
 # Callbacks
 
@@ -123,13 +127,23 @@ class EndpointView(msgspec.Struct, frozen=True):
         )
 
 
-class KeyRequest(Request, frozen=True):
-    """A key to make. `app` may be `*` for operators."""
+AppOrEvery = Annotated[str, Meta(pattern=rf"^{APP.pattern}$(?!\n)")]
 
-    app: Annotated[str, Meta(pattern=r"^(\*|[a-z0-9][a-z0-9_.-]{0,63})$")]
+
+class KeyRequest(Request, frozen=True):
+    """A key to make. `app` may be `*` for operators. `networks`: it is good from these only."""
+
+    app: AppOrEvery
     scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, max_length=5)]
     expires_at: Aware | None = None
     note: Note = ""
+    networks: Annotated[tuple[str, ...], Meta(max_length=16)] = ()
+
+
+class KeyRotateRequest(Request, frozen=True):
+    """`overlap_s`: how long the previous key stays good; 0 ends it at once."""
+
+    overlap_s: Annotated[int, Meta(ge=0, le=30 * 86_400)] = OVERLAP_S
 
 
 class KeyView(msgspec.Struct, frozen=True):
@@ -140,11 +154,14 @@ class KeyView(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
     created_at: datetime | None
     expires_at: datetime | None
+    last_used_at: datetime | None  # within a minute
     note: str
+    networks: tuple[str, ...]
+    replaced_by: str
     key: str | UnsetType = UNSET
 
     @classmethod
-    def of(cls, record: ApiKey, key: str | UnsetType = UNSET) -> Self:
+    def of(cls, record: ApiKey, key: str | UnsetType = UNSET, *, used_ms: int = 0) -> Self:
         """The view of a stored key, with its text only where it was just made."""
         return cls(
             id=record.id,
@@ -152,12 +169,42 @@ class KeyView(msgspec.Struct, frozen=True):
             scopes=record.scopes,
             created_at=moment(record.created_ms),
             expires_at=moment(record.expires_ms),
+            last_used_at=moment(used_ms),
             note=record.note,
+            networks=record.networks,
+            replaced_by=record.replaced_by,
             key=key,
         )
 
 
-# Classes and catalog
+# Apps, classes and catalog
+
+
+class AppPatch(Request, frozen=True):
+    """New limits of an app; null removes one."""
+
+    requests_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | UnsetType | None = UNSET
+    burst: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
+    bytes_per_minute: Annotated[int, Meta(ge=1, le=2**50)] | UnsetType | None = UNSET
+    jobs_in_flight: Annotated[int, Meta(ge=0, le=10_000_000)] | UnsetType | None = UNSET
+
+
+class AppDetail(msgspec.Struct, frozen=True):
+    """An app's limits (null: none) and its jobs that wait or run."""
+
+    app: str
+    own: bool  # False: these are the limits of `*`, or there are none
+    requests_per_s: float | None
+    burst: int | None
+    bytes_per_minute: int | None
+    jobs_in_flight: int | None
+    in_flight: int
+
+    @classmethod
+    def of(cls, app: str, limits: Mapping[str, AppLimits], in_flight: int) -> Self:
+        """The view of an app, given all limits."""
+        found = limits.get(app) or limits.get("*") or AppLimits()
+        return cls(app, app in limits, **msgspec.structs.asdict(found), in_flight=in_flight)
 
 
 class PoolDetail(msgspec.Struct, frozen=True):

@@ -12,36 +12,10 @@ from redis.asyncio import Redis
 from gateway.app import build_app
 from gateway.parts import GatewayParts
 from gateway.server import GatewayServer
-from gateway.settings import GatewaySettings
 from streams.errors import ConfigError
-from tests.http.edge import card, echo, make_keys, stores
+from tests.http.edge import echo, stores
+from tests.http.served import ANY_PORT, Served
 from tests.support.waiting import until
-
-ANY_PORT = GatewaySettings(port=0, body_max_bytes=10_000, stop_s=5.0)
-
-
-class Served:
-    """A gateway on a free port."""
-
-    def __init__(self, redis: Redis, reading: Redis) -> None:
-        self.stores = stores(redis, reading)
-        self.parts = GatewayParts(ANY_PORT, self.stores, checks={"redis": redis.ping})
-        self.server = GatewayServer(build_app(self.parts), self.parts)
-        self.key = ""
-
-    async def __aenter__(self) -> "Served":
-        keys = await make_keys(self.stores.directory)
-        self.key = keys["app"]
-        await self.stores.directory.publish_processor(card())
-        await self.server.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.server.stop()
-
-    def client(self) -> httpx.AsyncClient:
-        headers = {"authorization": f"Bearer {self.key}"}
-        return httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=10.0)
 
 
 async def test_a_job_over_the_wire(redis: Redis, redis_url: str) -> None:
