@@ -1,13 +1,13 @@
 """The seam between a validated submit and the streams: `Acceptor`.
 
-Today's implementation hands jobs straight to Redis; a journal that answers before Redis does is
-another implementation of the same two lines.
+`gateway.journal` has the one that is used by default. The one here hands jobs straight to Redis,
+for gateways that may not write to a disk: then a 202 is as durable as Redis makes it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from mode import Service
@@ -16,7 +16,10 @@ from gateway.problems import is_outage
 from gateway.settings import GatewaySettings
 from streams.broker import Broker
 from streams.errors import Unavailable
-from streams.model import NewJob, Submitted
+from streams.model import Job, Lane, NewJob, Submitted
+
+if TYPE_CHECKING:
+    from gateway.journal.acceptor import Spool
 
 CALL_JOBS_MAX = 1_000  # what one Broker.submit may carry
 CALL_BYTES_MAX = 1024 * 1024  # of payload; a single larger request still goes as one call
@@ -27,11 +30,23 @@ STOPPING = "the gateway stops"
 class Acceptor(Protocol):
     """Takes responsibility for jobs: once `accept` has returned, they are not lost."""
 
+    def check(self, lane: Lane) -> None:
+        """Raise OutOfMemory or ClassFull when a job of this lane shall come later."""
+        ...
+
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Accept jobs, at most 1,000, all or none; repeating is harmless.
 
-        Raises Unavailable, or OutOfMemory, when they cannot be accepted now.
+        Raises Unavailable, or a child of it, when they cannot be accepted now.
         """
+        ...
+
+    async def find(self, job_id: str) -> Job | None:
+        """A job that was accepted and that Redis does not have yet."""
+        ...
+
+    def spool(self) -> "Spool | None":
+        """How much there is of these; None where there is no journal."""
         ...
 
 
@@ -62,6 +77,9 @@ class DirectAcceptor(Service):
         self._arrived = asyncio.Event()
         self._callers: list[asyncio.Future[None]] = []
 
+    def check(self, lane: Lane) -> None:
+        """Any job may come: Redis itself says when it is full."""
+
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Accept jobs; the answers come in their order. See `Acceptor`."""
         if self._jobs_waiting + len(jobs) > self._settings.accept_pending_max or self.should_stop:
@@ -72,6 +90,14 @@ class DirectAcceptor(Service):
         self._arrived.set()
         async with asyncio.timeout(self._settings.accept_wait_s):
             return await mine.answer
+
+    async def find(self, job_id: str) -> Job | None:
+        """None: what is accepted is in Redis."""
+        return None
+
+    def spool(self) -> None:
+        """None: there is no journal."""
+        return
 
     async def on_started(self) -> None:
         """Start the callers."""

@@ -10,7 +10,7 @@ from gateway.call import Call, Operation, answer
 from gateway.metrics import MEDIA
 from gateway.parts import Check, GatewayParts
 from gateway.peer import is_local
-from gateway.wire_registry import Health
+from gateway.wire_registry import Health, JournalHealth
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +23,21 @@ async def healthz(call: Call) -> Response:
 
 
 async def readyz(call: Call) -> Response:
-    """Whether requests can be served, naming each dependency: 200, or 503 when one fails."""
+    """Whether jobs can be accepted, naming each dependency: 200, or 503 when they cannot.
+
+    Redis may be away as long as the journal takes jobs.
+    """
     found = await dependencies(call.parts)
-    status = "ok" if set(found.values()) <= {"ok"} else "failing"
-    return answer(Health(status, found), 200 if status == "ok" else 503)
+    spool = call.parts.acceptor.spool()
+    journal = None
+    if spool is not None:
+        journal = JournalHealth(spool.rows, spool.bytes, spool.oldest_s, spool.alarms)
+        found["journal"] = "ok" if spool.writable and not spool.full else "failing"
+    failing = {name for name, state in found.items() if state != "ok"}
+    status = "ok"
+    if failing:
+        status = "spooling" if spool is not None and failing == {"redis"} else "failing"
+    return answer(Health(status, found, journal), 503 if status == "failing" else 200)
 
 
 async def metrics(call: Call) -> Response:

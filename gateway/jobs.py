@@ -24,11 +24,15 @@ from gateway.wire import (
     links_of,
 )
 from streams.errors import (
+    ClassFull,
     InvalidInput,
     JobGone,
     NotAllowed,
+    OutOfMemory,
     Rejected,
     TooLarge,
+    Trouble,
+    Unavailable,
     Unfinished,
     UnknownEndpoint,
     UnknownJob,
@@ -56,8 +60,7 @@ async def submit(call: Call) -> Response:
     job = await _new_job(call, request, _origin(call))
     await call.admit(1)
     (submitted,) = await call.parts.acceptor.accept([job])
-    if not submitted.created:
-        await _check_same(call, job)
+    _check_same(submitted)
     wait_s = _wait_s(call)
     headers = {"location": f"/v1/jobs/{job.id}"}
     if wait_s is not None:
@@ -75,7 +78,7 @@ async def submit_batch(call: Call) -> Response:
     if len(request.jobs) > settings.batch_jobs_max:
         raise TooLarge(f"more than {settings.batch_jobs_max} jobs")
     origin = _origin(call)
-    judged: list[NewJob | Rejected] = []
+    judged: list[NewJob | Trouble] = []
     for index, item in enumerate(request.jobs):
         judged.append(await _judge(call, item, origin, index))
     jobs = [job for job in judged if isinstance(job, NewJob)]
@@ -85,7 +88,7 @@ async def submit_batch(call: Call) -> Response:
     items: list[BatchAnswer] = []
     for index, one in enumerate(judged):
         if isinstance(one, NewJob):
-            items.append(await _item_answer(call, index, one, next(answers)))
+            items.append(_item_answer(index, next(answers)))
         else:
             items.append(_refused(index, one))
     accepted = sum(item.job is not None for item in items)
@@ -135,6 +138,8 @@ async def cancel_job(call: Call) -> Response:
     request = await call.body(CancelRequest, optional=True)
     job = await visible_job(call, call.name("id"))
     outcome = await call.parts.broker.cancel(job.id, request.reason)
+    if outcome is Cancelled.UNKNOWN and job.state is State.SPOOLED:
+        raise Unavailable("the job is on its way to Redis")
     if outcome is Cancelled.UNKNOWN:
         raise UnknownJob(f"there is no job {job.id}")
     if outcome is Cancelled.ENDED:
@@ -146,6 +151,8 @@ async def cancel_job(call: Call) -> Response:
 async def retry_job(call: Call) -> Response:
     """Run a dead, cancelled or expired job again, with its id and payload."""
     job = await visible_job(call, call.name("id"))
+    if job.state is State.SPOOLED:
+        raise WrongState("the job is spooled: only dead, cancelled and expired jobs run again")
     (outcome,) = await call.parts.broker.replay([job.id])
     if outcome == "gone":
         raise JobGone("the job's payload outlived its retention")
@@ -157,7 +164,7 @@ async def retry_job(call: Call) -> Response:
 
 async def visible_job(call: Call, job_id: str) -> Job:
     """The job, if it exists for this key. Raises JobGone or UnknownJob."""
-    job = await call.parts.inspector.job(job_id)
+    job = await call.parts.read_job(job_id)
     if job is not None and sees(call.key, job.lane.app):
         return job
     made = made_ms(job_id)
@@ -174,13 +181,15 @@ async def _new_job(call: Call, request: JobRequest, origin: Origin) -> NewJob:
         raise UnknownProcessor(f"no worker has published a processor {request.processor}")
     endpoints = parts.endpoints.rows() if request.callback else {}
     try:
-        return new_job(request, origin, card, endpoints, parts.schemas)
+        job = new_job(request, origin, card, endpoints, parts.schemas)
     except UnknownEndpoint:
         await parts.endpoints.look_again()
-        return new_job(request, origin, card, parts.endpoints.rows(), parts.schemas)
+        job = new_job(request, origin, card, parts.endpoints.rows(), parts.schemas)
+    parts.acceptor.check(job.lane)
+    return job
 
 
-async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> NewJob | Rejected:
+async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> NewJob | Trouble:
     """The job of one item of a batch, or why there is none."""
     if origin.idempotency_key:
         key = f"{origin.idempotency_key}#{index}"
@@ -189,36 +198,27 @@ async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> N
         request = decode(item, JobRequest)
         check_payload_size(request.payload, call.parts.settings.body_max_bytes)
         return await _new_job(call, request, origin)
-    except Rejected as error:
+    except (Rejected, OutOfMemory, ClassFull) as error:
         return error
 
 
-async def _item_answer(call: Call, index: int, job: NewJob, submitted: Submitted) -> BatchAnswer:
-    if not submitted.created:
-        try:
-            await _check_same(call, job)
-        except Rejected as error:
-            return _refused(index, error)
+def _item_answer(index: int, submitted: Submitted) -> BatchAnswer:
+    try:
+        _check_same(submitted)
+    except Rejected as error:
+        return _refused(index, error)
     return BatchAnswer(index, 202, _accepted(submitted))
 
 
-def _refused(index: int, error: Rejected) -> BatchAnswer:
+def _refused(index: int, error: Trouble) -> BatchAnswer:
     problem = problem_of(error)
     return BatchAnswer(index, problem.status, problem=problem)
 
 
-async def _check_same(call: Call, job: NewJob) -> None:
+def _check_same(submitted: Submitted) -> None:
     """Raise KeyReused when the job that has this id is not the one just asked for."""
-    known = await call.parts.inspector.job(job.id)
-    payload = await call.parts.inspector.payload(job.id)
-    if known is None or payload is None:
-        return  # ended and gone meanwhile: nothing to compare with
-    if known.lane.processor != job.lane.processor or not _same_json(payload, job.payload):
+    if not submitted.same:
         raise KeyReused("this key was used for another processor or payload")
-
-
-def _same_json(first: bytes, second: bytes) -> bool:
-    return first == second or msgspec.json.decode(first) == msgspec.json.decode(second)
 
 
 def _accepted(submitted: Submitted) -> JobAccepted:

@@ -1,7 +1,7 @@
 """A copy in memory of a small table in Redis, renewed every few seconds.
 
 Keys, manifests and endpoints are read at every request and change rarely. When Redis is away
-the last copy stays in use.
+the last copy stays in use; a gateway that starts then takes what another life of it left on disk.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from mode import Service
 
+from gateway.copies import DiskCopy
 from gateway.problems import is_outage
 from streams.clock import Clock
 from streams.errors import Unavailable
@@ -31,12 +32,14 @@ class Mirror(Service, Generic[T]):
         load: Callable[[], Awaitable[Mapping[str, T]]],
         clock: Clock,
         refresh_s: float,
+        copy: DiskCopy[T] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self._load = load
         self._clock = clock
         self._refresh_s = refresh_s
+        self._copy = copy
         self._rows: dict[str, T] = {}
         self._read_at: float | None = None  # when the last good read began
         self._asked_at = float("-inf")
@@ -45,7 +48,7 @@ class Mirror(Service, Generic[T]):
 
     @property
     def loaded(self) -> bool:
-        """Whether the table was read at least once."""
+        """Whether the table was read at least once, by this process or an earlier one."""
         return self._read_at is not None
 
     def rows(self) -> Mapping[str, T]:
@@ -78,10 +81,17 @@ class Mirror(Service, Generic[T]):
             async with asyncio.timeout(self._refresh_s):
                 self._rows = dict(await self._load())
             self._read_at = began
+        if self._copy is not None:
+            await asyncio.to_thread(self._copy.write, self._rows)
 
     async def on_start(self) -> None:
-        """Read once before the first request is served, if Redis answers."""
+        """Read once before the first request is served: from Redis, else from the disk."""
         await self._read_quietly()
+        if not self.loaded and self._copy is not None:
+            rows = await asyncio.to_thread(self._copy.read)
+            if rows is not None and not self.loaded:
+                self._rows, self._read_at = rows, float("-inf")
+                log.warning("Redis is away: an older copy serves", extra={"table": self.name})
 
     @Service.task
     async def _keep_fresh(self) -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from mode import Service
 
 from gateway.acceptor import Acceptor, DirectAcceptor
 from gateway.audit import AuditLog
+from gateway.copies import DiskCopy
+from gateway.journal.measures import SpoolMetrics
 from gateway.metrics import GatewayMetrics
 from gateway.mirror import Mirror
 from gateway.peer import networks
@@ -19,12 +23,15 @@ from processors.dependencies.guard import parse_url
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
 from streams.clock import Clock, SystemClock
-from streams.directory import Directory
+from streams.directory import ApiKey, AppLimits, Directory, Endpoint, ProcessorCard
+from streams.errors import Unavailable
 from streams.events import EventReader
 from streams.inspector import Inspector
+from streams.model import Job
 from streams.rates import RateStore
 
 Check = Callable[[], Awaitable[object]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class GatewayParts(Service):
     `checks` are what /readyz asks, by the name of the dependency; each raises when it fails.
     `check_url` raises Rejected for an endpoint URL to which nothing could be delivered.
     Without an `acceptor`, jobs go straight to Redis; one that is a Service is started here too.
+    `copies` is a folder for what a start without Redis needs.
     """
 
     def __init__(
@@ -56,6 +64,7 @@ class GatewayParts(Service):
         acceptor: Acceptor | None = None,
         check_url: Callable[[str], object] = parse_url,
         audit: AuditLog | None = None,
+        copies: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__()
@@ -70,19 +79,37 @@ class GatewayParts(Service):
         self.check_url = check_url
         self.audit = audit or AuditLog()
         self.acceptor = acceptor or DirectAcceptor(stores.broker, settings)
-        self.watch = EndingWatch(stores.events, stores.inspector.job, self.clock)
-        refresh_s = settings.refresh_s
-        self.keys = Mirror("keys", self.directory.keys, self.clock, refresh_s)
-        self.processors = Mirror("processors", self.directory.processors, self.clock, refresh_s)
-        self.endpoints = Mirror("endpoints", self.directory.endpoints, self.clock, refresh_s)
-        self.app_limits = Mirror("limits", self.directory.app_limits, self.clock, refresh_s)
+        self.watch = EndingWatch(stores.events, self.read_job, self.clock)
+
+        def mirror(
+            name: str, load: Callable[[], Awaitable[Mapping[str, T]]], kind: type[T]
+        ) -> Mirror[T]:
+            copy = DiskCopy(copies / f"{name}.json", kind) if copies else None
+            return Mirror(name, load, self.clock, settings.refresh_s, copy)
+
+        self.keys = mirror("keys", self.directory.keys, ApiKey)
+        self.processors = mirror("processors", self.directory.processors, ProcessorCard)
+        self.endpoints = mirror("endpoints", self.directory.endpoints, Endpoint)
+        self.app_limits = mirror("limits", self.directory.app_limits, AppLimits)
         self.rates = Rates(stores.rates, self.app_limits, self.clock)
         self.uses = KeyUses(self.directory, self.keys)
         self.trusted_proxies = networks(settings.trusted_proxies, "$.gateway.trusted_proxies")
         self.schemas = PayloadSchemas()
         self.metrics = GatewayMetrics()
+        self.metrics.registry.register(SpoolMetrics(self.acceptor.spool))
         mirrors = (self.keys, self.processors, self.endpoints, self.app_limits)
         parts = (*mirrors, self.rates, self.uses, self.audit, self.acceptor, self.watch)
         for part in parts:
             if isinstance(part, Service):
                 self.add_dependency(part)
+
+    async def read_job(self, job_id: str) -> Job | None:
+        """A job as Redis has it, else as the journal does. Raises Unavailable if neither knows."""
+        try:
+            job = await self.inspector.job(job_id)
+        except Unavailable:
+            spooled = await self.acceptor.find(job_id)
+            if spooled is None:
+                raise
+            return spooled
+        return job or await self.acceptor.find(job_id)

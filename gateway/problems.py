@@ -150,6 +150,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "unknown_endpoint": (422, "The callback URL lies under no endpoint of the app"),
     "idempotency_key_reused": (422, "The idempotency key belongs to another request"),
     "rate_limited": (429, "The app is over its limit"),
+    "class_full": (429, "Too much waits in this resource class"),
     "headers_too_large": (431, "The headers are too large"),
     "trouble": (500, "Something failed here"),
     "crashed": (500, "Something failed here"),
@@ -158,6 +159,9 @@ STATUSES: dict[str, tuple[int, str]] = {
     "retry": (503, "Try again later"),
     "unavailable": (503, "A dependency does not answer"),
     "out_of_memory": (503, "The store is full"),
+    "spool_full": (503, "The journal is full"),
+    "disk_refused": (503, "The disk takes no more"),
+    "watermark_moved": (503, "The store is being caught up with"),
     "timed_out": (504, "It took too long"),
 }
 
@@ -254,7 +258,7 @@ def _headers_of(error: Exception, status: int) -> dict[str, str]:
             "ratelimit-policy": f'"{error.what}";q={error.quota}',
             "ratelimit": f'"{error.what}";r=0;t={after}',
         }
-    if status == 503:
+    if status == 503 or isinstance(error, Unavailable):
         after_s = error.after_s if isinstance(error, Unavailable) else 1.0
         return {"retry-after": str(max(1, round(after_s)))}
     return {}

@@ -3,6 +3,7 @@
 Nothing here waits or writes: manifests and endpoints come as values.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 import msgspec
@@ -35,7 +36,8 @@ def new_job(
 ) -> NewJob:
     """The job that `request` asks for, complete. Raises what is wrong with it."""
     _check_times(request, origin.now_ms)
-    schemas.check(card, _decoded(request.payload))
+    payload = _decoded(request.payload)
+    schemas.check(card, payload)
     key = request.idempotency_key or origin.idempotency_key
     return NewJob(
         id=job_id_for_key(origin.app, key) if key else new_job_id(origin.now_ms),
@@ -51,7 +53,14 @@ def new_job(
         callback=callback_request(request.callback, origin.app, endpoints),
         tags=request.tags,
         trace=origin.trace,
+        digest=digest_of(card.name, payload) if key else "",
     )
+
+
+def digest_of(processor: str, payload: object) -> str:
+    """What two submits under one idempotency key must have in common; not how it was written."""
+    canonical = msgspec.json.encode(payload, order="sorted")
+    return hashlib.sha256(processor.encode() + b"\0" + canonical).hexdigest()[:32]
 
 
 def callback_request(

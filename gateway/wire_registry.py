@@ -279,8 +279,18 @@ class ProcessorView(msgspec.Struct, frozen=True):
         )
 
 
-class Health(msgspec.Struct, frozen=True):
-    """`ok` or `failing`, and the same for each dependency."""
+class JournalHealth(msgspec.Struct, frozen=True):
+    """What a gateway has accepted and Redis has not; how often Redis had lost what it had."""
+
+    rows: int
+    bytes: int
+    oldest_s: float
+    alarms: int
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`ok` or `failing`, and the same for each dependency; `spooling`: all well but Redis."""
 
     status: str
     dependencies: dict[str, str]
+    journal: JournalHealth | None = None

@@ -17,6 +17,7 @@ from mode import Service
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisAway
 
 from ops.embedded import living_url
 from ops.settings import RedisSettings, Settings, hide_password
@@ -71,9 +72,13 @@ def place_of(settings: Settings) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "-", f"{where}-{settings.engine.tag}").strip("-")
 
 
-def open_redis(settings: RedisSettings, name: str, *, connections_max: int = 0) -> "Redis":
+def open_redis(
+    settings: RedisSettings, name: str, *, connections_max: int = 0, reads_again: bool = False
+) -> "Redis":
     """A client that connects when it is first used, and names itself in CLIENT LIST.
 
+    `reads_again`: a call over a connection that turns out to be dead is repeated once over a fresh
+    one, which is right for a client that only reads.
     Raises ConfigError for a URL that is none, without showing its password.
     """
     url = redis_url(settings)
@@ -81,7 +86,7 @@ def open_redis(settings: RedisSettings, name: str, *, connections_max: int = 0) 
         "max_connections": connections_max or settings.connections_max,
         "timeout": settings.command_timeout_s,  # to wait for a free connection
         "socket_timeout": settings.command_timeout_s,
-        "retry": Retry(NoBackoff(), 0),
+        "retry": Retry(NoBackoff(), int(reads_again), (RedisAway,)),
         "client_name": f"roughneck-{name}",
     }
     if not url.startswith("unix:"):

@@ -9,12 +9,18 @@ from mode import Service
 from gateway.app import build_app
 from gateway.audit import AuditLog
 from gateway.courier import Courier
+from gateway.journal.acceptor import JournalAcceptor
+from gateway.journal.shipper import Destination
 from gateway.parts import GatewayParts, Stores
 from gateway.posting import Poster
+from gateway.pressure import Pressure
 from gateway.server import GatewayServer
-from ops.links import Connected, engine_over, open_redis
+from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.settings import Settings
 from processors.dependencies.guard import Guard
+from streams.clock import SystemClock
+from streams.durability import Durability
+from streams.memory import read_memory
 from streams.rates import RateStore
 
 log = logging.getLogger(__name__)
@@ -25,29 +31,50 @@ BLOCKING_CONNECTIONS = 4  # each waits in XREAD, so none is shared
 def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Service]:
     """The gateway, in the order in which to start; the server stands last."""
     control = open_redis(settings.redis, "gateway")
+    reading = open_redis(settings.redis, "gateway-reads", reads_again=True)
     waiting = open_redis(settings.redis, "gateway-events", connections_max=BLOCKING_CONNECTIONS)
     engine = engine_over(control, settings)
+    inspector = engine_over(reading, settings).inspector
     stores = Stores(
         engine.broker,
-        engine.inspector,
+        inspector,
         engine.directory,
         engine.callbacks,
         engine_over(waiting, settings).events,
         RateStore(control, engine.keyspace, engine.broker.scripts),
     )
     guard = Guard(settings.network)
+    folder = journal_folder(settings)
+    acceptor = build_journal(settings, engine, folder) if folder else None
     parts = GatewayParts(
         settings.gateway,
         stores,
         checks={"redis": engine.ping},
         check_url=guard.check_url,
+        acceptor=acceptor,
         audit=AuditLog(audit_path(settings)),
+        copies=folder / "copies" if folder else None,
     )
-    services: list[Service] = [Connected([control, waiting])]
+    services: list[Service] = [Connected([control, reading, waiting])]
     if with_courier:
         services += build_courier(settings)
     server = GatewayServer(build_app(parts), parts)
     return [*services, server, Said(lambda: {"url": server.url})]
+
+
+def journal_folder(settings: Settings) -> Path | None:
+    """Where this machine's gateways keep their journals for this Redis; None: they keep none."""
+    name = settings.gateway.journal_folder
+    return Path(name).expanduser() / place_of(settings) if name else None
+
+
+def build_journal(settings: Settings, engine: Engine, folder: Path) -> JournalAcceptor:
+    """What accepts jobs by writing them to a disk first."""
+    pressure = Pressure(
+        lambda: read_memory(engine.redis), engine.inspector.counts, settings.gateway
+    )
+    to = Destination(engine.broker, Durability(engine.redis), pressure, SystemClock())
+    return JournalAcceptor(folder, to, engine.inspector, settings.gateway)
 
 
 def audit_path(settings: Settings) -> Path | None:

@@ -18,7 +18,7 @@ from gateway.problems import is_outage
 from gateway.settings import GatewaySettings
 from streams.errors import SpoolFull, Unavailable
 from streams.inspector import Inspector
-from streams.model import Fault, Job, NewJob, State, Submitted
+from streams.model import Fault, Job, Lane, NewJob, State, Submitted
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +81,18 @@ class JournalAcceptor(Service):
         self._slot.release()
         self._slot = None
 
+    def check(self, lane: Lane) -> None:
+        """Raise OutOfMemory or ClassFull when a job of this lane shall come later."""
+        self._to.pressure.check(lane)
+
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Accept jobs, all or none: they are on disk when this returns.
 
         The answers are what Redis said, or `spooled` where it did not within `accept_wait_ms`.
-        Raises OutOfMemory, ClassFull, SpoolFull or DiskRefused.
+        Raises SpoolFull or DiskRefused.
         """
         if self._slot is None or self.should_stop:
             raise Unavailable("the gateway stops")
-        for lane in {job.lane for job in jobs}:
-            self._to.pressure.check(lane)
         self._check_room(jobs)
         loop = asyncio.get_running_loop()
         answers: list[Answer] = [loop.create_future() for _ in jobs]
@@ -111,8 +113,10 @@ class JournalAcceptor(Service):
             row = found
         return None if row is None else job_of(row)
 
-    def spool(self) -> Spool:
-        """How the spool stands."""
+    def spool(self) -> Spool | None:
+        """How the spool stands; None before the start and after the stop."""
+        if self._slot is None:
+            return None
         journals = [self._journal, *self._adoption.journals]
         shippers = [self._shipper, *self._adoption.shippers]
         oldest_s = self._oldest_s(journals)

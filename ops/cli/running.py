@@ -1,6 +1,7 @@
 """Commands that keep running: the platform as a whole, and each of its processes alone."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ops.running import hold_lifeline, run_services, serve
 from ops.safety import Severity, concerns, survey
 from ops.settings import child_environment, hide_password
 from ops.up import Child, RedisWatch, kill_all
-from streams.errors import ConfigError
+from streams.errors import ConfigError, Unavailable
 from streams.model import ResourceClass
 from streams.scripts import translated
 
@@ -77,8 +78,8 @@ def gateway(
     session.give(gateway__host=host, gateway__port=port)
     session.configure_logs()
     settings = session.settings
-    uvloop.run(_check_redis(session))
-
+    with contextlib.suppress(Unavailable):  # without Redis it spools what it accepts
+        uvloop.run(_check_redis(session))
     run_services(lambda: build_gateway(settings, with_courier=not no_courier), lifeline=lifeline)
 
 

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from gateway.journal.acceptor import JournalAcceptor
+from gateway.journal.acceptor import JournalAcceptor, Spool
 from gateway.journal.shipper import Destination
 from gateway.pressure import Pressure
 from gateway.settings import GatewaySettings
@@ -50,9 +50,15 @@ class Scene:
         self.to = Destination(self.broker, Durability(redis), self.pressure, clock or SystemClock())
         self.acceptor = JournalAcceptor(folder, self.to, self.inspector, self.settings)
 
+    def spool(self) -> Spool:
+        """How the journals of this gateway stand."""
+        spool = self.acceptor.spool()
+        assert spool is not None
+        return spool
+
     @property
     def spooled(self) -> int:
-        return self.acceptor.spool().rows
+        return self.spool().rows
 
     @property
     def looked_at(self) -> float:

@@ -113,7 +113,7 @@ async def test_the_spool_has_an_end(limits: dict[str, int], fits: int, folder: P
         with pytest.raises(SpoolFull) as refused:
             await scene.acceptor.accept([new_job(b'"' + b"x" * 900 + b'"')])
         assert 1 <= refused.value.after_s <= 300
-        assert scene.acceptor.spool().full is ("spool_rows_max" in limits)
+        assert scene.spool().full is ("spool_rows_max" in limits)
         assert scene.spooled == fits
 
 
@@ -146,7 +146,7 @@ async def test_a_spool_that_is_too_old_takes_no_more(folder: Path) -> None:
     async with await nowhere() as away, Scene(away, folder, settings, clock) as scene:
         await scene.acceptor.accept([new_job()])
         clock.ms += 61_000
-        assert scene.acceptor.spool().oldest_s == 61
+        assert scene.spool().oldest_s == 61
         with pytest.raises(SpoolFull):
             await scene.acceptor.accept([new_job()])
 
