@@ -1,0 +1,72 @@
+-- accept: how a job comes into being. Needs ledger and append.
+--
+-- KEYS  job_       HASH    by job
+--       payload_   STRING  by job
+--       due_       ZSET    by class
+--       expiring   ZSET    jobs by the time they expire unless started
+--       blocked    SET     jobs that wait for other jobs
+--       apps       SET     apps that ever submitted
+-- A row is id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace, digest.
+local ROW = 11
+local OPTIONAL = { 'callback', 'tags', 'trace', 'digest' } -- from the eighth on
+local seen_apps = {}
+
+-- Where a new job waits; sets the fields that say so.
+local function place(id, lane, class, due, set)
+  if due > now then
+    set('due', due)
+    local head = redis.call('ZRANGE', due_ .. class, 0, 0, 'WITHSCORES')[2]
+    redis.call('ZADD', due_ .. class, due, id)
+    if not head or tonumber(head) > due then ring(class) end
+    return 'delayed'
+  end
+  set('entry', append(id, lane))
+  return 'waiting'
+end
+
+-- Stores the job of the row that begins at `i`, in its place, or `blocked` where `flow` and `stage`
+-- are given and `open` is not. Returns its state and 1; or that of a job with this id and 0, or 2
+-- where that job has another digest: either changes nothing.
+local function accept(row, i, flow, stage, open)
+  local id, lane, payload = row[i], row[i + 1], row[i + 2]
+  local there = redis.call('HMGET', job_ .. id, 'state', 'digest')
+  if there[1] then
+    local other = there[2] and row[i + 10] ~= '' and there[2] ~= row[i + 10]
+    return there[1], other and 2 or 0
+  end
+  local delay, run_at, expires = tonumber(row[i + 4]), tonumber(row[i + 5]), tonumber(row[i + 6])
+  local class, app = lane_parts(lane)
+  local fields = { 'lane', lane, 'at', now_text, 'limits', row[i + 3], 'size', #payload }
+  local function set(name, value)
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+  redis.call('SET', payload_ .. id, payload)
+  local state
+  if flow and not open then
+    state = 'blocked'
+    redis.call('SADD', blocked, id)
+  else
+    state = place(id, lane, class, run_at > 0 and run_at or (delay > 0 and now + delay or 0), set)
+  end
+  set('state', state)
+  if flow then
+    set('flow', flow)
+    set('stage', stage)
+  end
+  if expires > 0 then
+    set('expires', expires)
+    redis.call('ZADD', expiring, expires, id)
+  end
+  for offset, name in ipairs(OPTIONAL) do
+    if row[i + 6 + offset] ~= '' then set(name, row[i + 6 + offset]) end
+  end
+  redis.call('HSET', job_ .. id, unpack(fields))
+  if not seen_apps[app] then
+    seen_apps[app] = true
+    redis.call('SADD', apps, app)
+  end
+  move(class, app, nil, state)
+  add(moves, class .. '|submitted', 1)
+  event('submitted', id, lane, state, 0)
+  return state, 1
+end
