@@ -13,6 +13,7 @@ from mode import Service
 
 from gateway.chain import Chain
 from gateway.redaction import redact
+from gateway.settings import GatewaySettings
 from streams.clock import Clock, SystemClock
 from streams.errors import ConfigError
 
@@ -97,6 +98,11 @@ class AuditLog(Service):
         for _ in group:
             self._waiting.popleft()
         return True
+
+
+def path_of(settings: GatewaySettings) -> Path | None:
+    """Where the audit log of this machine is kept, None where it is not."""
+    return Path(settings.audit_file).expanduser() if settings.audit_file else None
 
 
 def entry(action: str, at_ms: int, **fields: object) -> Record:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 from msgspec import inspect as shapes
@@ -138,6 +139,19 @@ def rows(settings: Settings) -> list[Row]:
         )
         for section, field in fields()
     ]
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """The values that nobody may read: secrets, and the passwords of URLs."""
+    found = []
+    for section, field in fields():
+        value, marks = getattr(getattr(settings, section), field.name), _marks(field)
+        if marks.get("secret"):
+            found.append(str(value))
+        elif marks.get("secret_url"):
+            password = urlsplit(str(value)).password or ""
+            found += [password, unquote(password)]
+    return [secret for secret in found if secret]
 
 
 def fields() -> Iterator[tuple[str, shapes.Field]]:

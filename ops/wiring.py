@@ -7,7 +7,7 @@ from pathlib import Path
 from mode import Service
 
 from gateway.app import build_app
-from gateway.audit import AuditLog
+from gateway.audit import AuditLog, path_of
 from gateway.courier import Courier
 from gateway.journal.acceptor import JournalAcceptor
 from gateway.journal.shipper import Destination
@@ -52,7 +52,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         checks={"redis": engine.ping},
         check_url=guard.check_url,
         acceptor=acceptor,
-        audit=AuditLog(audit_path(settings)),
+        audit=AuditLog(path_of(settings.gateway)),
         copies=folder / "copies" if folder else None,
     )
     services: list[Service] = [Connected([control, reading, waiting])]
@@ -75,12 +75,6 @@ def build_journal(settings: Settings, engine: Engine, folder: Path) -> JournalAc
     )
     to = Destination(engine.broker, Durability(engine.redis), pressure, SystemClock())
     return JournalAcceptor(folder, to, engine.inspector, settings.gateway)
-
-
-def audit_path(settings: Settings) -> Path | None:
-    """Where the audit log of this machine is kept, None where it is not."""
-    name = settings.gateway.audit_file
-    return Path(name).expanduser() if name else None
 
 
 class Said(Service):

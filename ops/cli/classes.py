@@ -54,6 +54,7 @@ def lanes(session: Session, /) -> None:
 def pause(session: Session, /, name: str) -> None:
     """Start no more jobs of CLASS; what runs goes on."""
     changed = session.with_engine(lambda engine: engine.broker.pause(ResourceClass(name)))
+    session.audit("pause_class", name)
     _say(session, name, f"class {name} is paused" if changed else f"{name} was paused already")
 
 
@@ -63,6 +64,7 @@ def pause(session: Session, /, name: str) -> None:
 def resume(session: Session, /, name: str) -> None:
     """Start jobs of CLASS again."""
     changed = session.with_engine(lambda engine: engine.broker.resume(ResourceClass(name)))
+    session.audit("resume_class", name)
     _say(session, name, f"class {name} goes on" if changed else f"{name} was not paused")
 
 
@@ -89,6 +91,7 @@ def limit(session: Session, /, name: str, total: str, app: str | None, pool: str
         session.with_engine(lambda engine: engine.broker.set_app_limit(resource_class, app, count))
     else:
         session.with_engine(lambda engine: engine.broker.set_limit(pool or name, count))
+    session.audit("limit_class", name, owner=app, pool=pool, limit=total)
     whose = f"{name} of app {app}" if app else pool or name
     _say(session, name, f"{whose}: {'no limit' if count is None else f'at most {count}'}")
 

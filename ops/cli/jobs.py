@@ -72,6 +72,7 @@ def cancel(session: Session, /, job_ids: tuple[str, ...], reason: str) -> None:
         return {job_id: await engine.broker.cancel(job_id, reason) for job_id in job_ids}
 
     outcomes = session.with_engine(act)
+    session.audit("cancel_job", ",".join(job_ids))
     _show_outcomes(session, {job_id: str(outcome) for job_id, outcome in outcomes.items()})
     if Cancelled.UNKNOWN in outcomes.values():
         unknown = [job_id for job_id, one in outcomes.items() if one is Cancelled.UNKNOWN]
@@ -174,6 +175,8 @@ async def _existing(engine: Engine, job_id: str) -> Job:
 def _replayed(session: Session, job_ids: Sequence[str]) -> dict[str, str]:
     answers = session.with_engine(lambda engine: engine.broker.replay(job_ids))
     outcomes = dict(zip(job_ids, answers, strict=True))
+    done = [job_id for job_id, answer in outcomes.items() if answer == "replayed"]
+    session.audit("replay_dead_letters", "", replayed=len(done), jobs=done)
     _show_outcomes(session, outcomes)
     return outcomes
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from gateway.redaction import redact
 from ops.cli.session import GaveUpWaiting, JobFailed, Session
 from ops.settings import VERSION
 from streams.errors import InvalidInput, Trouble, Unavailable
@@ -46,6 +47,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "endpoints": ("endpoints:endpoints", "Where apps may be called back."),
         "callbacks": ("endpoints:callbacks", "Callbacks: list, show and replay them."),
         "keys": ("keys:keys", "API keys of apps and operators."),
+        "apps": ("apps:apps", "Apps: how much each may ask of the gateways."),
+        "audit": ("audit:audit", "The audit log: what operators did."),
         "health": ("health:health", "Whether everything that is needed answers."),
         "acl": ("acl:acl", "Users of Redis, one for each role, with passwords of their own."),
         "settings": ("health:settings", "Every setting, with secrets hidden."),
@@ -151,7 +154,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _explained(error: Trouble) -> int:
     where = f" - at `{error.path}`" if isinstance(error, InvalidInput) else ""
-    line = Text.assemble(("error: ", "bold red"), str(error) or error.code, where)
+    line = Text.assemble(("error: ", "bold red"), redact(str(error)) or error.code, where)
     Console(stderr=True, soft_wrap=True).print(line)
     match error:
         case JobFailed():

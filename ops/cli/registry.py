@@ -76,6 +76,7 @@ def forget(session: Session, /, name: str) -> None:
     """Remove a processor that no worker has any more; submits of it are refused then."""
     if not session.with_engine(lambda engine: engine.directory.forget_processor(name)):
         raise UnknownProcessor(f"no worker ever published a processor {name!r}")
+    session.audit("forget_processor", name)
     session.screen.say(f"{name} is forgotten", {"name": name, "outcome": "forgotten"})
 
 

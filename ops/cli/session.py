@@ -1,5 +1,7 @@
 """What every command is given: the settings, the engine, and a way to show what was found."""
 
+import os
+import pwd
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,10 +10,14 @@ from typing import Any, TypeVar
 import click
 import uvloop
 
+from gateway.audit import entry, path_of
+from gateway.chain import Chain
+from gateway.redaction import hide
 from ops.cli.screen import Screen
 from ops.links import Engine, opened_engine
 from ops.logs import configure
-from ops.settings import Settings, load
+from ops.settings import Settings, load, secrets_of
+from streams.clock import SystemClock
 from streams.errors import Trouble
 from streams.scripts import translated
 
@@ -47,6 +53,7 @@ class Session:
         """The settings, read when first needed. Raises ConfigError naming the bad field."""
         if self._settings is None:
             self._settings = load(self.path, given=self.given)
+            hide(*secrets_of(self._settings))
         return self._settings
 
     def configure_logs(self) -> None:
@@ -62,6 +69,18 @@ class Session:
             if value not in (None, ()):
                 self.given[name.replace("__", ".")] = value
         self._settings = None
+
+    def audit(self, action: str, subject: str, **fields: object) -> None:
+        """Note in this machine's audit log what was done; the action is named as in the API."""
+        path = path_of(self.settings.gateway)
+        if path is None:
+            return
+        who = f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+        line = entry(action, SystemClock().now_ms(), key=who, subject=subject, **fields)
+        try:
+            Chain(path).append([line])
+        except OSError as error:
+            self.screen.note(f"it was done, and the audit log could not be written: {error}")
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
