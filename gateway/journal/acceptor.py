@@ -166,7 +166,8 @@ class JournalAcceptor(Service):
         if answer.done() and not answer.cancelled():
             said = answer.result()
             # Without an idempotency key nobody else made this job, whatever a repeated call says.
-            return msgspec.structs.replace(said, created=said.created or not job.digest)
+            created = written.fresh and (said.created or not job.digest)
+            return msgspec.structs.replace(said, created=created)
         if written.fresh or written.sequence > self._journal.cursor:
             answer.cancel()
             self._shipper.forget(written.sequence)
