@@ -23,6 +23,7 @@ WANTED = (
     "protected-mode",
     "bind",
     "cluster-enabled",
+    "no-appendfsync-on-rewrite",
 )
 
 
@@ -84,21 +85,22 @@ async def survey(redis: "Redis") -> ServerReport:
 
 def concerns(report: ServerReport) -> list[Concern]:
     """What is wrong with the server, worst first; empty when all is well."""
-    found = [*_version(report)]
+    found = [*version_concerns(report)]
     if report.options is None:
         advice = "check appendonly, maxmemory and maxmemory-policy by hand"
         found.append(Concern(Severity.NOTED, "this user may not read the configuration", advice))
     else:
         found += [
-            *_durability(report, report.options),
-            *_memory(report, report.options),
-            *_access(report, report.options),
+            *durability_concerns(report, report.options),
+            *memory_concerns(report, report.options),
+            *access_concerns(report, report.options),
         ]
     order = list(Severity)
     return sorted(found, key=lambda concern: order.index(concern.severity))
 
 
-def _version(report: ServerReport) -> list[Concern]:
+def version_concerns(report: ServerReport) -> list[Concern]:
+    """What speaks against this version."""
     if report.version[:2] < VERSION_MIN:
         what = f"Redis {report.label} lacks XAUTOCLAIM"
         return [Concern(Severity.REFUSED, what, "install 6.2 or newer")]
@@ -108,7 +110,8 @@ def _version(report: ServerReport) -> list[Concern]:
     return []
 
 
-def _durability(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
+def durability_concerns(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
+    """How accepted jobs could be lost."""
     if options.get("cluster-enabled") == "yes":
         what = "the server is part of a cluster"
         return [Concern(Severity.NOTED, what, "all keys lie in one slot, on one shard")]
@@ -124,7 +127,8 @@ def _durability(report: ServerReport, options: Mapping[str, str]) -> list[Concer
     return []
 
 
-def _memory(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
+def memory_concerns(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
+    """What happens when memory is short."""
     found = []
     policy, limit = options.get("maxmemory-policy", ""), int(options.get("maxmemory", 0))
     if policy != "noeviction":
@@ -139,7 +143,8 @@ def _memory(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
     return found
 
 
-def _access(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
+def access_concerns(report: ServerReport, options: Mapping[str, str]) -> list[Concern]:
+    """Who else may come in."""
     addresses = options.get("bind", "").split()
     open_to_all = not addresses or any(not _is_loopback(address) for address in addresses)
     if report.has_password or not open_to_all:

@@ -108,6 +108,13 @@ class Audit:
         """Drop the oldest expired leases of each pool that stand for no entry; how many."""
         return int(await self._scripts.run("audit_leases", resource_class, count))
 
+    async def recount(self, resource_class: ResourceClass) -> int:
+        """Set a class's counters to what its structures hold; how many changed.
+
+        Jobs that vanished are then forgotten: look first why they did.
+        """
+        return int(await self._scripts.run("audit_recount", resource_class, LANES_MAX))
+
     async def begin_turn(self, auditor: str, hold_ms: int) -> int | None:
         """Where to go on with the walk, or None while another worker audits."""
         return _cursor(await self._scripts.run("audit_turn", auditor, hold_ms, "", 0))

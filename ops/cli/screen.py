@@ -24,6 +24,8 @@ STYLES = {
     "paused": "yellow",
     "noted": "yellow",
     "failing": "red",
+    "problem": "red",
+    "warning": "yellow",
     "ok": "green",
 }
 
