@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Metric
 import gateway
 import processors
 from gateway.audit_metrics import AuditSnapshot
+from gateway.journal.acceptor import Spool
+from gateway.journal.measures import SpoolMetrics
 from gateway.metrics import GatewayMetrics, Snapshot
 from gateway.problems import STATUSES
 from ops.metrics import WorkerMetrics
@@ -86,6 +88,9 @@ What else stands in the `error` of a job. Whether a failure is tried again is to
 
 # What no class of error stands for: scripts write it, or the judge of an attempt does.
 WRITTEN_CODES = {
+    "duplicate_of": "Another job had the idempotency key; it came to light after the acceptance.",
+    "refused": "Redis refused the job after it had been accepted; the message tells why.",
+    "kept": "The journal keeps the job and will not send it; the message tells why.",
     "cancelled": "Somebody cancelled the job; the message is their reason.",
     "expired": "The job did not start before its `expires_at`.",
     "processor_failed": "The processor raised an error of its own; the message tells its type.",
@@ -168,6 +173,22 @@ def metrics_table(families: Iterable[Metric]) -> str:
     return "\n".join([*rows, ""])
 
 
+EMPTY_SPOOL = Spool(
+    gateway="",
+    rows=0,
+    bytes=0,
+    oldest_s=0,
+    shipped=0,
+    kept=0,
+    alarms=0,
+    gone=0,
+    adopted=0,
+    writable=True,
+    full=False,
+    away=False,
+)
+
+
 def gateway_families() -> list[Metric]:
     """What a gateway's scrape holds, with one sample of everything."""
     metrics = GatewayMetrics()
@@ -179,6 +200,7 @@ def gateway_families() -> list[Metric]:
     snapshot.register(Snapshot({"io|waiting": 1, "io|submitted": 1}, [view]))
     findings = Findings(broken={"no result": 1}, mended={"entry gone": 1})
     snapshot.register(AuditSnapshot([Balance("io", "waiting", 1, 1)], findings))
+    snapshot.register(SpoolMetrics(lambda: EMPTY_SPOOL))
     return [*metrics.registry.collect(), *snapshot.collect()]
 
 
