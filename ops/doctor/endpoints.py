@@ -35,22 +35,22 @@ async def check_endpoints(deployment: Deployment) -> list[Finding]:
     )
 
 
-async def trouble_with(guard: Guard, url: str) -> str:
+async def trouble_with(guard: Guard, url: str, limit_s: float = CONNECT_S) -> str:
     """Why an endpoint cannot be connected to; empty when it can."""
     try:
         target = guard.check_url(url)
         plain = target.scheme == "http"
         backend = GuardedBackend(guard, plain=plain)
-        async with asyncio.timeout(CONNECT_S):
-            stream = await backend.connect_tcp(target.host, target.port, timeout=CONNECT_S)
+        async with asyncio.timeout(limit_s):
+            stream = await backend.connect_tcp(target.host, target.port, timeout=limit_s)
             try:
                 if not plain:
                     tls = httpx.create_ssl_context(trust_env=False)
-                    stream = await stream.start_tls(tls, target.host, timeout=CONNECT_S)
+                    stream = await stream.start_tls(tls, target.host, timeout=limit_s)
             finally:
                 await stream.aclose()
     except TimeoutError:
-        return f"no connection within {CONNECT_S:.0f} s"
+        return f"no connection within {limit_s:g} s"
     except (Refused, httpcore.NetworkError, httpcore.TimeoutException, ssl.SSLError) as error:
         return str(error) or repr(error)
     return ""
