@@ -123,6 +123,13 @@ class GuardedConnection(HttpToolsProtocol):
             return
         self._wait(self.settings.idle_s if self._whole else self._linger_s, self._close)
 
+    def shutdown(self) -> None:
+        """The server stops: what was refused has no need to linger."""
+        if self._deaf:
+            self._close()
+        else:
+            super().shutdown()
+
     def pause_writing(self) -> None:
         """The client reads slower than we answer: it has a while to catch up."""
         super().pause_writing()
