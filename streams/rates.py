@@ -27,7 +27,10 @@ class RateStore:
     async def take(
         self, app: str, what: str, quota: Quota, needed: int, wanted: int
     ) -> tuple[int, float]:
-        """Tokens granted and 0, or 0 and the seconds until `needed` are there."""
+        """Tokens granted and 0, or 0 and the seconds until `needed` are there.
+
+        When they are, all that are `wanted` are granted; those that are not there yet are lent.
+        """
         whose = f"{app}|{what}"
         granted, wait_us = await self._scripts.run(
             "allow", whose, quota.per_s, quota.burst, needed, wanted

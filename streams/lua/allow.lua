@@ -4,9 +4,10 @@
 -- ARGV  whose   str  app|what
 --       per_s   num  tokens that come back each second
 --       burst   int  tokens of a full allowance
---       needed  int  fewer are none; more than `burst` are lent when the allowance is full
---       wanted  int  at most this many, when there are more
--- Returns {granted, wait_us}: none, and how long until the needed ones are there, or some and 0.
+--       needed  int  when these are not there, none are granted
+--       wanted  int  else this many, the missing ones lent: the next wait is as much longer
+-- Returns {granted, wait_us}: none, and how long until the needed ones are there, or all and 0.
+-- More than `burst` are there when the allowance is full.
 local rate, full = tonumber(per_s), tonumber(burst)
 local need, want = tonumber(needed), tonumber(wanted)
 local time = redis.call('TIME')
@@ -18,8 +19,7 @@ local least = math.min(need, full)
 if left + rate / 1000000 < least then
   return { 0, math.ceil((least - left) / rate * 1000000) }
 end
-local granted = math.max(need, math.min(want, math.floor(left)))
-full_at = full_at + granted / rate * 1000000
+full_at = full_at + want / rate * 1000000
 local lasts_ms = math.ceil((full_at - now) / 1000) + 1000
 redis.call('SET', rate_ .. whose, string.format('%.0f', full_at), 'PX', string.format('%.0f', lasts_ms))
-return { granted, 0 }
+return { want, 0 }
