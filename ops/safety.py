@@ -49,13 +49,14 @@ class Concern(msgspec.Struct, frozen=True):
 
 
 class ServerReport(msgspec.Struct, frozen=True):
-    """What a server says about itself; `options` is None where CONFIG is not allowed."""
+    """What a server says about itself; of its options what INFO tells, and CONFIG if allowed."""
 
     version: tuple[int, ...]
     used_memory: int
-    options: Mapping[str, str] | None
+    options: Mapping[str, str]
     has_password: bool
     last_write_ok: bool = True
+    config_read: bool = True
 
     @property
     def label(self) -> str:
@@ -66,35 +67,41 @@ class ServerReport(msgspec.Struct, frozen=True):
 async def survey(redis: "Redis") -> ServerReport:
     """Ask a server about itself. Raises redis.RedisError when it does not answer."""
     facts = await redis.info("everything")
-    options: dict[str, str] | None
+    options, config_read = options_of(facts), True
     try:
-        options = {}
         for wanted in WANTED:  # 6.2 takes one name a call
             raw = await redis.config_get(wanted)
             options |= {_text(name): _text(value) for name, value in raw.items()}
     except ResponseError:
-        options = None
+        config_read = False
     return ServerReport(
         version=tuple(int(part) for part in _text(facts["redis_version"]).split(".")[:3]),
         used_memory=int(facts["used_memory"]),
         options=options,
         has_password=await _has_password(redis),
         last_write_ok=facts.get("aof_last_write_status", "ok") == "ok",
+        config_read=config_read,
     )
+
+
+def options_of(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What INFO tells of the configuration."""
+    return {
+        "appendonly": "yes" if facts.get("aof_enabled") == 1 else "no",
+        "maxmemory": str(facts.get("maxmemory", 0)),
+        "maxmemory-policy": str(facts.get("maxmemory_policy", "")),
+        "cluster-enabled": "yes" if facts.get("cluster_enabled") == 1 else "no",
+    }
 
 
 def concerns(report: ServerReport) -> list[Concern]:
     """What is wrong with the server, worst first; empty when all is well."""
-    found = [*version_concerns(report)]
-    if report.options is None:
-        advice = "check appendonly, maxmemory and maxmemory-policy by hand"
-        found.append(Concern(Severity.NOTED, "this user may not read the configuration", advice))
-    else:
-        found += [
-            *durability_concerns(report, report.options),
-            *memory_concerns(report, report.options),
-            *access_concerns(report, report.options),
-        ]
+    found = [
+        *version_concerns(report),
+        *durability_concerns(report, report.options),
+        *memory_concerns(report, report.options),
+        *access_concerns(report, report.options),
+    ]
     order = list(Severity)
     return sorted(found, key=lambda concern: order.index(concern.severity))
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from ops.doctor.examination import AS_OPERATOR, Deployment
 from ops.doctor.finding import Finding, Level, fine, problem, warning
 from ops.safety import (
@@ -35,29 +33,18 @@ async def check_server(deployment: Deployment) -> list[Finding]:
 
 def judge_server(report: ServerReport, info: Info) -> list[Finding]:
     """Every topic gets at least one line."""
-    options = report.options if report.options is not None else options_of(info)
-    asked = msgspec.structs.replace(report, options=options)
+    options = report.options
     found = [
-        *_topic("version", version_concerns(asked), [], f"Redis {report.label}"),
-        *_topic("durability", durability_concerns(asked, options), _durability(info, options)),
-        *_topic("memory", memory_concerns(asked, options), _memory(info)),
-        *_topic("access", access_concerns(asked, options), [], "not open to strangers"),
+        *_topic("version", version_concerns(report), [], f"Redis {report.label}"),
+        *_topic("durability", durability_concerns(report, options), _durability(info, options)),
+        *_topic("memory", memory_concerns(report, options), _memory(info)),
+        *_topic("access", access_concerns(report, options), [], "not open to strangers"),
         *_topic("role", [], _role(info), "a primary, without evictions"),
     ]
-    if report.options is None:
+    if not report.config_read:
         what = "appendfsync and bind could not be read: this user may not call CONFIG GET"
         found.append(warning("durability", what, AS_OPERATOR))
     return found
-
-
-def options_of(info: Info) -> dict[str, str]:
-    """What INFO tells of the configuration."""
-    return {
-        "appendonly": "yes" if info.get("aof_enabled") == 1 else "no",
-        "maxmemory": str(info.get("maxmemory", 0)),
-        "maxmemory-policy": str(info.get("maxmemory_policy", "")),
-        "cluster-enabled": "yes" if info.get("cluster_enabled") == 1 else "no",
-    }
 
 
 def _topic(

@@ -158,9 +158,9 @@ class Platform:
         cards = await self.directory.workers()
         return next((card.id for card in cards if card.pid == worker.pid), "")
 
-    async def gateway(self) -> Command:
+    async def gateway(self, *arguments: str) -> Command:
         """The gateway with its courier, ready to serve; always on the same port."""
-        gateway = self.command("gateway", "gateway", "--port", str(self.port))
+        gateway = self.command("gateway", "gateway", "--port", str(self.port), *arguments)
         async with httpx.AsyncClient(base_url=self.url) as http:
 
             async def ready() -> bool:

@@ -35,7 +35,7 @@ from ops.doctor.machine import (
 )
 from ops.doctor.server import judge_server
 from ops.doctor.workers import judge_classes, judge_health, judge_processors
-from ops.safety import ServerReport
+from ops.safety import ServerReport, options_of
 from ops.settings import VERSION, load
 from streams.audit import Balance, Findings, Misplaced
 from streams.directory import Endpoint, WorkerCard
@@ -148,11 +148,11 @@ def test_a_server_is_judged(
 
 
 def test_a_server_whose_configuration_is_secret_is_judged_by_what_it_tells() -> None:
-    blind = ServerReport((7, 0, 0), 1, None, has_password=True)
+    blind = ServerReport((7, 0, 0), 1, options_of(INFO), has_password=True, config_read=False)
     check([one for one in judge_server(blind, INFO) if one.level is not OK], (WARNING, "CONFIG"))
-    risky = judge_server(blind, {**INFO, "aof_enabled": 0, "maxmemory_policy": "allkeys-lru"})
-    problems = [one.check for one in risky if one.level is PROBLEM]
-    assert problems == ["durability", "memory"]
+    risky = options_of({**INFO, "aof_enabled": 0, "maxmemory_policy": "allkeys-lru"})
+    found = judge_server(msgspec.structs.replace(blind, options=risky), INFO)
+    assert [one.check for one in found if one.level is PROBLEM] == ["durability", "memory"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,13 @@ SAFE = {
     "cluster-enabled": "no",
 }
 
+TOLD = {  # by INFO, to whom may not read the configuration
+    "appendonly": "yes",
+    "maxmemory": "1000000",
+    "maxmemory-policy": "noeviction",
+    "cluster-enabled": "no",
+}
+
 
 def report(
     version: tuple[int, ...] = (7, 2, 4),
@@ -61,10 +68,7 @@ def report(
                 (Severity.NOTED, "maxmemory"),
             ],
         ),
-        (
-            ServerReport((7, 0, 0), 0, None, has_password=True),
-            [(Severity.NOTED, "may not read the configuration")],
-        ),
+        (ServerReport((7, 0, 0), 0, TOLD, has_password=True, config_read=False), []),
     ],
 )
 def test_each_danger_is_named(given: ServerReport, expected: list[tuple[Severity, str]]) -> None:
@@ -94,7 +98,8 @@ async def test_a_user_who_may_not_read_the_configuration_is_told(
     async with Redis(port=redis_server.port, username="guest", password="secret") as guest:
         seen = await survey(guest)
     await redis.acl_deluser("guest")
-    assert seen.options is None
+    assert not seen.config_read
+    assert seen.options == {**TOLD, "appendonly": "no", "maxmemory": "0"}
     assert seen.has_password
 
 

@@ -30,7 +30,7 @@ from streams.scripts import parse_header, read_sources
 from tests.redis.scenes import FAULT, KEYS, store, told
 from tests.support.build import Hand, new_job
 from tests.support.redis_server import RedisServer
-from tests.support.roles import GuardedServer, shipped_lines
+from tests.support.roles import GuardedServer, refused, shipped_lines
 
 SOURCES = read_sources()
 SCRIPTS = {name for name in SOURCES if not name.startswith("lib/")}
@@ -156,18 +156,6 @@ async def admin(guarded: GuardedServer) -> AsyncIterator["Redis"]:
         await client.flushall()
         await client.execute_command("ACL", "LOG", "RESET")
         yield client
-
-
-async def refused(admin: "Redis") -> set[tuple[str, str]]:
-    """Who was refused what so far, but for the courtesies of a client."""
-    rows = await admin.execute_command("ACL", "LOG", 100)
-    found = set()
-    for row in rows:
-        fields = dict(zip(row[::2], row[1::2], strict=True)) if isinstance(row, list) else row
-        named = {_text(name): _text(value) for name, value in fields.items()}
-        if named["reason"] != "auth" and not named["object"].startswith("client"):
-            found.add((named["username"], named["object"]))
-    return found
 
 
 def _text(raw: Any) -> str:

@@ -2,6 +2,9 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
 
 from ops.acl import write
 from ops.redis_binary import RedisBinary
@@ -32,3 +35,18 @@ class GuardedServer(RedisServer):
 
     def url_of(self, role: str) -> str:
         return (self.roles / f"{role}.url").read_text("utf-8").strip()
+
+
+async def refused(admin: "Redis") -> set[tuple[str, str]]:
+    """Who was refused what, but for what a client tries out of courtesy, and wrong passwords."""
+    found = set()
+    for row in await admin.execute_command("ACL", "LOG", 100):
+        pairs = row.items() if isinstance(row, dict) else zip(row[::2], row[1::2], strict=True)
+        fields = {_text(name): _text(value) for name, value in pairs}
+        if fields["reason"] != "auth" and not fields["object"].startswith("client"):
+            found.add((fields["username"], fields["object"]))
+    return found
+
+
+def _text(raw: Any) -> str:
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
