@@ -88,7 +88,8 @@ class JournalAcceptor(Service):
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Accept jobs, all or none: they are on disk when this returns.
 
-        The answers are what Redis said, or `spooled` where it did not within `accept_wait_ms`.
+        The answers are what Redis said, or `spooled` where it did not within `accept_wait_ms`, or
+        is known to take nothing.
         Raises SpoolFull or DiskRefused.
         """
         if self._slot is None or self.should_stop:
@@ -100,7 +101,7 @@ class JournalAcceptor(Service):
         async with asyncio.timeout(self._settings.accept_wait_s):
             written = await self._journal.write(jobs, now_ms, answers)
         waited_for = [answer for answer in answers if not answer.done()]
-        if waited_for:
+        if waited_for and not self._redis_takes_nothing:
             await asyncio.wait(waited_for, timeout=self._settings.accept_wait_ms / 1_000)
         rows = zip(jobs, written, answers, strict=True)
         return [await self._answer(*row) for row in rows]
@@ -132,8 +133,13 @@ class JournalAcceptor(Service):
             adopted=len(journals) - 1,
             writable=self._journal.writable,
             full=self._full_by(1, ROW_BYTES) is not None,
-            away=self._shipper.away or self._to.pressure.full,
+            away=self._redis_takes_nothing,
         )
+
+    @property
+    def _redis_takes_nothing(self) -> bool:
+        """Whether it is known that an answer would not come in time."""
+        return self._shipper.away or self._to.pressure.full
 
     def _check_room(self, jobs: Sequence[NewJob]) -> None:
         if self._journal.pending + len(jobs) > self._settings.accept_pending_max:

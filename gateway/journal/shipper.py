@@ -284,11 +284,11 @@ class Shipper(Service):
         self._tend_at = now + TEND_S
 
     async def _turn_back(self, course: Course) -> None:
-        self.alarms += 1
-        self.gone += course.gone
         extra = {"gateway": self._journal.gateway, "again": course.again, "gone": course.gone}
         log.error("Redis lost jobs that it had; they are shipped again", extra=extra)
         await self._journal.turn_back(course.cursor)
+        self.alarms += 1
+        self.gone += course.gone
         while self._marks and self._marks[-1][0] > course.cursor:
             self._marks.pop()
         self._behind = True
