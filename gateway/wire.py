@@ -171,11 +171,24 @@ class JobView(msgspec.Struct, frozen=True):
             note=job.note,
             cancel_requested=job.cancel_requested,
             error=job.fault,
-            callback=job.callback,
+            callback=shown_callback(job.callback),
             tags=job.tags,
             links=links_of(job.id),
             result=UNSET if result is None else msgspec.Raw(result),
         )
+
+
+def shown_url(url: str) -> str:
+    """A callback's URL without its query, which may hold a token."""
+    place, query, _ = url.partition("?")
+    return f"{place}?(hidden)" if query else url
+
+
+def shown_callback(callback: CallbackRequest | None) -> CallbackRequest | None:
+    """A job's callback for those who look at the job."""
+    if callback is None:
+        return None
+    return msgspec.structs.replace(callback, url=shown_url(callback.url))
 
 
 def links_of(job_id: str) -> JobLinks:

@@ -9,7 +9,18 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from gateway.auth import OVERLAP_S, Scope
-from gateway.wire import EVERY_ENDING, Aware, Events, Limit, Name, Note, Request, Url, moment
+from gateway.wire import (
+    EVERY_ENDING,
+    Aware,
+    Events,
+    Limit,
+    Name,
+    Note,
+    Request,
+    Url,
+    moment,
+    shown_url,
+)
 from streams.callbacks import CallbackState, CallbackView
 from streams.directory import ApiKey, AppLimits, Endpoint, ProcessorCard
 from streams.model import Priority, ResourceClass, State
@@ -65,7 +76,7 @@ class CallbackDetail(msgspec.Struct, frozen=True):
             job_state=record.state,
             state=view.state,
             reason=view.reason,
-            url=record.url,
+            url=shown_url(record.url),
             endpoint=record.endpoint,
             sequence=record.sequence,
             due_at=moment(view.due_ms),
