@@ -16,6 +16,7 @@ from streams.model import (
     Lease,
     Mark,
     NewJob,
+    Parked,
     Renewed,
     ResourceClass,
     Settled,
@@ -106,6 +107,8 @@ class Broker:
             tags=tuple(text(row[9]).split()),
             trace=text(row[10]),
             payload=row[11],
+            flow=text(row[12]) if len(row) > 12 else "",
+            stage=text(row[13]) if len(row) > 12 else "",
         )
 
     async def renew(self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int) -> Renewed:
@@ -320,3 +323,5 @@ def verdict_row(verdict: Verdict, inline_max: int) -> list[Argument]:
             return ["stopped", 0, encodable(reason)[:FAULT_MAX], ""]
         case HandedBack():
             return ["handed_back", 0, "", ""]
+        case Parked():
+            return ["parked", 0, "", ""]

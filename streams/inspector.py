@@ -272,4 +272,6 @@ def parse_job(job_id: str, row: dict[bytes, Any]) -> Job:
         callback=parse_callback(field("callback")),
         tags=tuple(field("tags").split()),
         trace=field("trace"),
+        flow=field("flow"),
+        stage=field("stage"),
     )

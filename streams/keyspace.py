@@ -28,6 +28,11 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     ended_           ZSET    by retention   an app's ended jobs but dead ones, by time of ending
     dead_            ZSET    by retention   an app's dead letters, by time of ending
     apps             SET     permanent      apps that ever submitted
+    flow_            HASH    with its job   one flow: its state, and what its stages wait for
+    flow_jobs_       LIST    with its job   a flow's jobs
+    flow_steps       LIST    while in use   steps of flows that one call had no room for
+    flow_fans        SET     while in use   flow|stage: stages that fan out over a list
+    flows_           ZSET    by retention   an app's flows by when they began
     shipped          HASH    permanent      a gateway's journal sequence that Redis has
     audit            HASH    permanent      who audits, how far, and what was found
     verdicts         HASH    permanent      a worker's journal → its last settle that Redis has
@@ -39,6 +44,9 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     key_uses         HASH    permanent      when each API key was last used, within a minute
     app_limits       HASH    permanent      what apps may ask of gateways; `*` is for all others
     rate_            STRING  while in use   by app|what: when its allowance is full again
+    schedule_        HASH    until forgotten  by app|name: a schedule and how far it has come
+    schedules        ZSET    permanent      schedules in the order of their names
+    schedule_due     ZSET    permanent      schedules by when their next tick runs
     callback_        HASH    retention      one callback's frozen values and its delivery log
     callbacks        STREAM  while in use   callbacks to deliver
     callback_leases  ZSET    permanent      deliveries under way, by deadline
@@ -51,22 +59,24 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
 import msgspec
 
 GROUP = "workers"  # the consumer group of every lane
+FLOW = "flow"  # the processor of flows' own jobs, which the engine itself runs
 COURIERS = "couriers"  # the consumer group of the stream of callbacks
 
 PLAIN = frozenset(
     (
         *("gate", "counts", "blocked", "expiring", "limits", "events", "apps"),
+        *("flow_steps", "flow_fans"),
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callbacks", "callback_leases"),
         *("callback_due", "callback_dead", "callback_done", "callback_counts"),
-        *("key_uses", "app_limits"),
+        *("key_uses", "app_limits", "schedules", "schedule_due"),
     )
 )
 PREFIXES = frozenset(
     (
         *("job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_"),
         *("leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_"),
-        *("dead_", "worker_", "callback_", "rate_"),
+        *("dead_", "worker_", "callback_", "rate_", "flow_", "flow_jobs_", "flows_", "schedule_"),
     )
 )
 

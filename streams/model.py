@@ -129,6 +129,8 @@ class Lease(msgspec.Struct, frozen=True):
     payload_bytes: int
     tags: tuple[str, ...] = ()
     trace: str = ""
+    flow: str = ""  # of a stage's job: its flow
+    stage: str = ""  # `name`, or `name:index` of one item
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -168,7 +170,11 @@ class HandedBack(msgspec.Struct, frozen=True, tag="handed_back"):
     """The attempt was given up unfinished (graceful stop): its entry keeps its place."""
 
 
-Verdict = Done | Again | Dead | Stopped | HandedBack
+class Parked(msgspec.Struct, frozen=True, tag="parked"):
+    """A flow's own job has stored its stages; it ends when they have."""
+
+
+Verdict = Done | Again | Dead | Stopped | HandedBack | Parked
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -259,6 +265,8 @@ class Job(msgspec.Struct, frozen=True):
     callback: CallbackRequest | None = None
     tags: tuple[str, ...] = ()
     trace: str = ""
+    flow: str = ""  # of a stage's job
+    stage: str = ""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from mode import Service
@@ -17,28 +17,27 @@ from streams.attempt import Attempt
 from streams.broker import Broker
 from streams.committer import ROUNDS, Committer
 from streams.durability import Durability
-from streams.errors import TimedOut, Trouble, Unavailable
+from streams.errors import Unavailable
+from streams.flows import FlowStore
 from streams.intake import Intake
 from streams.journal import VerdictJournal
-from streams.keyspace import pool_of
+from streams.keyspace import FLOW, pool_of
 from streams.model import (
-    Done,
     HandedBack,
     Lease,
     Renewed,
     ResourceClass,
     Settlement,
-    Stopped,
     Take,
     Verdict,
 )
-from streams.policy import judge
+from streams.performer import Performer, Run
 from streams.scripts import Client, text, translated
 from streams.telemetry import AttemptJudged, AttemptStarted, LeaseGone, Telemetry
 from streams.wire import Wire
 
-Run = Callable[[Attempt], Awaitable[bytes]]
 REPORT_EVERY_S = 0.25
+FLOWS_EVERY_S = 1.0
 TIDY_EVERY_S = 2.0
 LAG_EVERY_S = 0.5
 FORCED_S = 5.0  # how long a stopped attempt may take to let go after the grace period
@@ -65,12 +64,6 @@ class Health(msgspec.Struct, frozen=True):
     verdicts_owed: int = 0  # on disk and not yet answered by Redis
 
 
-class Interrupted(Trouble):
-    """The attempt was stopped from outside; its message says why."""
-
-    code = "interrupted"
-
-
 class Worker(Service):
     """Leases jobs for the actors, runs them, settles them. Stop with `drain`, then `stop`."""
 
@@ -93,7 +86,13 @@ class Worker(Service):
         self.running: dict[str, Attempt] = {}
         self.resident = ""  # class ollama: the model in memory, as Ollama said
         self.models = list(plan.models)
-        self._run = run
+        self._processors = {  # flows' own jobs are of class io
+            name: [*plan.processors[name], *([FLOW] if name is ResourceClass.IO else [])]
+            for name in plan.slots
+        }
+        self.flows = FlowStore(control, broker)
+        self._flows_wait = asyncio.Event()
+        self._performer = Performer(broker, run, self.flows, journal)
         self._bell = bell
         self._wire = Wire(control, broker.keyspace, broker.scripts)
         self.intakes = {
@@ -127,9 +126,8 @@ class Worker(Service):
         attempt = self._announce(lease)
         verdict: Verdict | None = HandedBack()
         try:
-            ending = await self._perform(attempt)
-            verdict = self._judge(attempt, ending)
-            await self._secure(attempt, verdict)
+            verdict = await self._performer.perform(attempt)
+            await self._performer.secure(attempt, verdict)
         finally:
             self._settle(attempt, verdict)
         return verdict
@@ -142,39 +140,6 @@ class Worker(Service):
         if self.telemetry.listeners:
             self.telemetry.emit(AttemptStarted(lease))
         return attempt
-
-    async def _perform(self, attempt: Attempt) -> bytes | BaseException:
-        scope: asyncio.Timeout | None = None
-        try:
-            if attempt.lease.payload is None:
-                attempt.payload = await self._fetch(attempt.lease)
-            with attempt.scope() as scope:
-                async with scope:
-                    return await self._run(attempt)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return Trouble(f"the processor cancelled itself: {error}")
-        except Exception as error:
-            if scope is None or not scope.expired():
-                return error
-        # Whatever the processor made of being stopped: it was stopped.
-        if attempt.why:
-            return Interrupted(attempt.why)
-        return TimedOut(f"ran longer than {attempt.timeout_s:g} s")
-
-    def _judge(self, attempt: Attempt, ending: bytes | BaseException) -> Verdict | None:
-        if isinstance(ending, Interrupted):
-            match attempt.why:
-                case "lost":
-                    return None
-                case "stopping":
-                    return HandedBack()
-                case _:
-                    return Stopped(attempt.why)
-        retry_after_max_s = self.broker.settings.retry_after_max_s
-        return judge(attempt.lease, ending, retry_after_max_s, self._draw)
 
     def _settle(self, attempt: Attempt, verdict: Verdict | None) -> None:
         lease = attempt.lease
@@ -190,38 +155,6 @@ class Worker(Service):
                 took_s = time.monotonic() - attempt.started
                 self.telemetry.emit(AttemptJudged(lease, verdict, took_s))
 
-    async def _fetch(self, lease: Lease) -> bytes:
-        payload = await self.broker.payload(lease.job_id)
-        if payload is None:
-            raise Unavailable("the job's input is not in Redis")
-        return payload
-
-    async def _secure(self, attempt: Attempt, verdict: Verdict | None) -> None:
-        """Put what must not be lost on disk, and a large result into Redis before its verdict.
-
-        However long the link is down; only a stop does not wait for it.
-        """
-        lease, settings = attempt.lease, self.broker.settings
-        if verdict is None:
-            return
-        settlement = Settlement(lease.job_id, lease.token, verdict)
-        if time.monotonic() - attempt.started >= settings.journal_after_ms / 1000:
-            await self._keep(settlement)
-        if not isinstance(verdict, Done) or len(verdict.result) <= settings.result_inline_max_bytes:
-            return
-        while attempt.why not in ("lost", "stopping"):
-            try:
-                await self.broker.stage(lease.job_id, lease.token, verdict.result)
-            except Unavailable:
-                await self._keep(settlement)
-                await asyncio.sleep(1.0)
-            else:
-                return
-
-    async def _keep(self, settlement: Settlement) -> None:
-        if self._journal is not None:
-            await self._journal.append([settlement])
-
     # -------------------------------------------------------------- what goes on beside it
 
     def _describe(self, intake: Intake, slots: int) -> Take:
@@ -232,7 +165,7 @@ class Worker(Service):
             resource_class=intake.resource_class,
             pool=intake.pool,
             slots=slots,
-            processors=self.plan.processors[intake.resource_class],
+            processors=self._processors[intake.resource_class],
             models=self.models if ollama else None,
             resident=self.resident if ollama else "",
             lease_ms=self.broker.settings.lease_ms,
@@ -245,6 +178,7 @@ class Worker(Service):
         for _ in range(ROUNDS):
             self.add_future(self._committer.run(self._describe, self.plan.id))
         self.add_future(self._listen())
+        self.add_future(self._move_flows())
         self.add_future(self._renew_always())
         self.add_future(self._report_always())
         self.add_future(self._measure_lag())
@@ -254,7 +188,10 @@ class Worker(Service):
     async def _listen(self) -> None:
         """Wait at the doorbells, on a connection of its own, for work and for cancel requests."""
         keys = self.broker.keyspace
-        after = {keys.key("doorbell_", name): "0-0" for name in self.intakes}
+        flows = keys.key("doorbell_", "flows")
+        after = dict.fromkeys(
+            (flows, *(keys.key("doorbell_", name) for name in self.intakes)), "0-0"
+        )
         by_key = {keys.key("doorbell_", name): intake for name, intake in self.intakes.items()}
         block_ms = self.broker.settings.poll_ceiling_ms
         while not self.should_stop:
@@ -269,6 +206,9 @@ class Worker(Service):
             for raw, rows in reply or ():
                 key = text(raw)
                 after[key] = text(rows[-1][0])
+                if key == flows:
+                    self._flows_wait.set()
+                    continue
                 for _, fields in rows:
                     self._answer_bell(by_key[key], fields)
 
@@ -278,6 +218,19 @@ class Worker(Service):
             self._committer.ring(intake)
         elif job_id in self.running:
             self.running[job_id].stop("cancelled")
+
+    async def _move_flows(self) -> None:
+        """Take what flows have left to do, when the bell rings and once a second."""
+        while not self.should_stop:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._flows_wait.wait(), FLOWS_EVERY_S)
+            self._flows_wait.clear()
+            try:
+                await self.flows.tick()
+            except Unavailable:
+                await asyncio.sleep(FLOWS_EVERY_S)
+            except Exception:  # one flow must not stop the others
+                self.log.exception("flows could not be moved")
 
     async def _renew_always(self) -> None:
         while not self.should_stop:

@@ -1,7 +1,7 @@
 -- audit_jobs: look whether each of these jobs is in its one place and has what its state promises,
 -- and put right what can be.
 --
--- uses  ledger append finish
+-- uses  ledger append finish flow
 -- KEYS  audit  HASH  pass|what, mended|what → jobs
 -- ARGV  mend     int  1: put right and write down; 0: only say
 --       rest...  jobs

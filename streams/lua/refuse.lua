@@ -1,6 +1,6 @@
 -- refuse: make a job that has ended before it began, since it was accepted and cannot run.
 --
--- uses  ledger append finish
+-- uses  ledger append finish flow
 -- KEYS  apps  SET  apps that ever submitted
 -- ARGV  code     str  why, a stable word
 --       message  str  and a sentence

@@ -1,6 +1,6 @@
 -- renew: later deadlines for the leases that are still this worker's.
 --
--- uses  ledger append finish
+-- uses  ledger append finish flow
 -- KEYS  gate      -    deleted first: a write that needs no memory opens the script at maxmemory
 -- ARGV  worker    str  consumer
 --       lease_ms  int  until the new deadline

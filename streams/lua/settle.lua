@@ -1,6 +1,6 @@
 -- settle: write verdicts and let go of the entries, each fenced by its token.
 --
--- uses  ledger append finish
+-- uses  ledger append finish flow
 -- KEYS  gate      -    deleted first: a write that needs no memory opens the script at maxmemory
 --       verdicts  HASH a worker's journal → number of its last settle that Redis has
 -- ARGV  worker    str  consumer
@@ -14,6 +14,7 @@
 -- dead         -           fault code       fault message
 -- stopped      -           reason           -                 only a job somebody cancelled
 -- handed_back  -           -                -                 keeps its entry and so its place
+-- parked       -           -                -                 a flow's own job: it ends with its stages
 -- Returns settled, already, lost or unstaged per verdict. A lease that ran out but that nobody
 -- took is still the owner's: work done is not thrown away.
 redis.call('DEL', gate)
@@ -38,6 +39,16 @@ local function hand_back(job)
   ring(job.class)
 end
 
+local function park(job)
+  let_go(job)
+  redis.call('SADD', blocked, job.id)
+  redis.call('HSET', job_ .. job.id, 'state', 'blocked')
+  move(job.class, job.app, 'active', 'blocked')
+  event('parked', job.id, job.lane, 'blocked', job.attempt)
+  local flow = redis.call('HMGET', flow_ .. job.id, 'state', 'left', 'open')
+  if flow[2] == '0' or (flow[1] ~= 'running' and flow[3] == '0') then step(job.id, 'end') end
+end
+
 local function settle(id, token, kind, amount, first, second)
   local job = read_job(id, kind == 'done' and DONE or nil)
   if not job then return 'lost' end
@@ -57,6 +68,8 @@ local function settle(id, token, kind, amount, first, second)
     finish(job, 'dead', first, second)
   elseif job.cancel then
     finish(job, 'cancelled', 'cancelled', job.cancel)
+  elseif kind == 'parked' then
+    park(job)
   elseif kind == 'stopped' then
     delay(job, 0, 'stopped', first, false)
   else

@@ -1,7 +1,7 @@
 -- sweep: mend what no other script sees, one page of one lane's pending entries, and end what
 -- waits for a reclaim that may never come: the slow auditor behind the lease set.
 --
--- uses  ledger append finish
+-- uses  ledger append finish flow
 -- SETS  crashes_max  int  deaths of a worker that make a job a dead letter
 -- ARGV  lane   str  the lane to look through
 --       start  str  where the last page ended, - at first

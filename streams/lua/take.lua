@@ -1,6 +1,6 @@
 -- take: lease work to one worker for one pool, in dispatch order.
 --
--- uses  ledger append finish dispatch
+-- uses  ledger append finish flow dispatch
 -- KEYS  gate    -       deleted first: a write that needs no memory opens the script at maxmemory
 --       calls_  STRING  by worker:pool: the last two calls' numbers and the ids they were given
 -- SETS  crashes_max  int   deaths of a worker that make a job a dead letter
@@ -18,7 +18,7 @@
 --       rest...    the models, then the processors that the worker has
 -- Returns {status, look_again_ms, lease, lease, ...}; status is ok, stale or paused; look_again_ms
 -- is -1 when nothing is known; a lease is {id, token, lane, entry, attempt, failures, limits, at,
--- size, tags, trace, payload or false}.
+-- size, tags, trace, payload or false, and of a stage's job flow and stage}.
 -- O(lanes of the class + slots), at most LANES_MAX lanes of each priority.
 local LANES_MAX, DUE_MAX, LATE_PAGE, LATE_PAGES, CALL_TTL_MS = 256, 100, 64, 16, 86400000
 
@@ -36,7 +36,7 @@ local function answer(job)
     budget = budget - size
   end
   reply[#reply + 1] = { job.id, job.token, job.lane, job.entry, job.attempt, job.failures or 0,
-    job.limits, job.at, size, job.tags or '', job.trace or '', payload }
+    job.limits, job.at, size, job.tags or '', job.trace or '', payload, job.flow, job.stage }
 end
 
 -- ------------------------------------------------------------ numbered calls

@@ -14,7 +14,7 @@ from streams import keyspace
 from streams.keyspace import PLAIN, PREFIXES
 from streams.model import ENDED, State
 
-ROW = re.compile(r"^    (\w+) +(HASH|STRING|STREAM|SET|ZSET|-) +(.+?)  ", re.MULTILINE)
+ROW = re.compile(r"^    (\w+) +(HASH|STRING|STREAM|SET|ZSET|LIST|-) +(.+?)  ", re.MULTILINE)
 LIFETIMES = {name: lifetime for name, _, lifetime in ROW.findall(keyspace.__doc__ or "")}
 KEPT = {
     "permanent", "while in use", "one entry", "capped", "by retention", "until forgotten"
@@ -30,7 +30,7 @@ async def leaks(redis: "Redis") -> list[str]:
     stays = {key for key, ms in zip(keys, left, strict=True) if ms == -1}
     states = await _all(redis, [("HGET", *_owner(key)) for key in keys])
     faults = {
-        key: _fault(key, stays=key in stays, state=state)
+        key: fault_of(key, stays=key in stays, state=state.decode() if state else None)
         for key, state in zip(keys, states, strict=True)
     }
     return [f"{key}: {why}" for key, why in faults.items() if why]
@@ -63,7 +63,8 @@ def _owner(key: str) -> tuple[str, str]:
     return key.partition("}")[0] + "}:job:" + suffix, "state"
 
 
-def _fault(key: str, *, stays: bool, state: bytes | None) -> str:
+def fault_of(key: str, *, stays: bool, state: str | None) -> str:
+    """What is wrong with a key that stays or not and whose owner stands so; empty for nothing."""
     name, _ = row_of(key)
     if not key.startswith("{") or name not in LIFETIMES:
         return "not in the table of streams.keyspace"
@@ -77,10 +78,10 @@ def _fault(key: str, *, stays: bool, state: bytes | None) -> str:
     return f"the table's lifetime {lifetime!r} is not known to tests.support.leaks"
 
 
-def _outlives(name: str, state: bytes | None) -> str:
+def _outlives(name: str, state: str | None) -> str:
     """What lives as long as a job or callback needs a TTL once that has ended or is gone."""
     if name == "callback_":
-        return "has no TTL though it ended" if state in {b"delivered", b"dead"} else ""
+        return "has no TTL though it ended" if state in {"delivered", "dead"} else ""
     if state is None:
         return "has no TTL and no job"
-    return "has no TTL though its job ended" if State(state.decode()) in ENDED else ""
+    return "has no TTL though its job ended" if State(state) in ENDED else ""

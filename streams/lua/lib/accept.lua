@@ -6,6 +6,9 @@
 --       expiring   ZSET    jobs by the time they expire unless started
 --       blocked    SET     jobs that wait for other jobs
 --       apps       SET     apps that ever submitted
+--       result_    STRING  by job
+--       ended_     ZSET    by app
+--       dead_      ZSET    by app
 -- A row is id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace, digest.
 local ROW = 11
 local OPTIONAL = { 'callback', 'tags', 'trace', 'digest' } -- from the eighth on
@@ -69,4 +72,30 @@ local function accept(row, i, flow, stage, open)
   add(moves, class .. '|submitted', 1)
   event('submitted', id, lane, state, 0)
   return state, 1
+end
+
+-- Makes a job that has ended runnable again, as if just submitted: `waiting`, or `blocked`. Says what
+-- its state was where that forbids it.
+local function revive(id, to)
+  local key = job_ .. id
+  local row = redis.call('HMGET', key, 'state', 'lane', 'parts')
+  local state, lane = row[1], row[2]
+  if state ~= 'dead' and state ~= 'cancelled' and state ~= 'expired' then return state end
+  local class, app = lane_parts(lane)
+  redis.call('HDEL', key, 'failures', 'crashes', 'code', 'error', 'cancel', 'end', 'prev', 'due',
+    'expires', 'progress', 'note')
+  redis.call('HSET', key, 'state', to, 'token', '')
+  if row[3] then redis.call('HINCRBY', key, 'rounds', 1) end -- its stages are stored anew
+  if to == 'waiting' then
+    redis.call('HSET', key, 'entry', append(id, lane))
+  else
+    redis.call('SADD', blocked, id)
+  end
+  redis.call('PERSIST', key)
+  redis.call('PERSIST', payload_ .. id)
+  redis.call('DEL', result_ .. id)
+  redis.call('ZREM', (state == 'dead' and dead_ or ended_) .. app, id)
+  move(class, app, state, to)
+  event('submitted', id, lane, to, 0, 'replayed=' .. state)
+  return nil
 end

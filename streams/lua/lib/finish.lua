@@ -19,10 +19,13 @@
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
 local RUN = { 'state', 'entry', 'attempt', 'failures', 'expires', 'limits', 'at', 'size', 'tags',
-  'trace' }
-local DONE = { 'state', 'lane', 'token', 'entry', 'pool', 'attempt', 'callback', 'ends' }
+  'trace', 'flow', 'stage' }
+local advance, stop_stages -- how an end moves a flow: flow.lua defines them
+local DONE = { 'state', 'lane', 'token', 'entry', 'pool', 'attempt', 'callback', 'ends', 'flow',
+  'stage', 'parts' }
 local EVERY = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel', 'crashes',
-  'prev', 'expires', 'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace' }
+  'prev', 'expires', 'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage',
+  'parts' }
 
 -- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
 local function read_job(id, fields, lane)
@@ -102,32 +105,40 @@ local function record_callback(job, state, code, message, result, size)
 end
 
 -- Ends a job that read_job() returned. `result` is JSON bytes, or nil; `staged` names a staged
--- result's token instead. The caller has made sure that the job has not ended.
+-- result's token instead. The caller has made sure that the job has not ended. What a stage leaves
+-- has no TTL before its flow ends: others may read it.
 local function finish(job, state, code, message, result, staged)
   local keep = state == 'dead' and dead_retention_ms or retention_ms
   job.ends = job.ends and job.ends + 1 or 1
   remove(job)
+  local lasting = job.flow ~= nil
   if staged then
     redis.call('RENAME', staged_ .. job.id .. ':' .. staged, result_ .. job.id)
-    redis.call('PEXPIRE', result_ .. job.id, keep)
+    if lasting then redis.call('PERSIST', result_ .. job.id) else redis.call('PEXPIRE', result_ .. job.id, keep) end
   end
   if job.callback then
     local size = staged and redis.call('STRLEN', result_ .. job.id) or #(result or '')
     record_callback(job, state, code, message, result, size)
   end
-  if result and not staged then redis.call('SET', result_ .. job.id, result, 'PX', keep) end
+  if result and not staged then
+    if lasting then redis.call('SET', result_ .. job.id, result) else redis.call('SET', result_ .. job.id, result, 'PX', keep) end
+  end
   redis.call('HSET', job_ .. job.id, 'state', state, 'end', now_text)
   if job.callback then redis.call('HSET', job_ .. job.id, 'ends', job.ends) end
   if code and code ~= '' then
     redis.call('HSET', job_ .. job.id, 'code', code, 'error', message or '')
   end
-  redis.call('PEXPIRE', job_ .. job.id, keep)
-  redis.call('PEXPIRE', payload_ .. job.id, keep)
+  if not lasting then
+    redis.call('PEXPIRE', job_ .. job.id, keep)
+    redis.call('PEXPIRE', payload_ .. job.id, keep)
+  end
   if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
   push(state == 'dead' and dead or ended, job.app, now_text, job.id)
   move(job.class, job.app, job.state, state)
   event('ended', job.id, job.lane, state, job.attempt or 0, code and 'code=' .. code)
   job.state = state
+  if job.flow then advance(job, code, message) end
+  if job.parts then stop_stages(job, code, message) end
 end
 
 -- A lease of this job ran out and its worker is silent. Ends the job if somebody cancelled it or

@@ -1,0 +1,198 @@
+"""Flows on Redis: stored, fanned out, moved on, and what a stage's job is given."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from streams.broker import Argument, Broker, submit_row
+from streams.errors import InvalidInput
+from streams.flow import (
+    Each,
+    PlannedFlow,
+    PlannedStage,
+    fanned,
+    references,
+    resolved,
+    stage_job,
+)
+from streams.model import Lease, NewJob
+from streams.scripts import Client, text, translated
+
+STAGES_PER_CALL = 50
+ITEMS_PER_CALL = 100
+RESULTS_PER_CALL = 500
+STEPS_PER_CALL = 20
+FANS_PER_TICK = 20
+BLANKS = ("",) * 11  # of a stage with `each`, which has no job of its own
+
+encode = msgspec.json.encode
+
+
+class FlowStopped(InvalidInput):
+    """The flow has been stopped meanwhile, or this attempt is not the newest."""
+
+    code = "flow_stopped"
+
+
+class FlowStore:
+    """The engine's side of flows. Every method may raise errors.Unavailable."""
+
+    def __init__(self, redis: Client, broker: Broker) -> None:
+        self._redis = redis
+        self._keys = broker.keyspace
+        self._scripts = broker.scripts
+
+    # ------------------------------------------------------------------ storing
+
+    async def plant(self, lease: Lease, payload: bytes) -> None:
+        """Store the flow whose own job this is. Repeatable: what is stored stays.
+
+        Raises FlowStopped, and InvalidInput for a payload that is no planned flow.
+        """
+        try:
+            flow = msgspec.json.decode(payload, type=PlannedFlow)
+        except msgspec.MsgspecError as error:
+            raise InvalidInput(f"this is no flow: {error}") from None
+        await self._store(lease, lease.job_id, flow, round_=await self._round(lease.job_id))
+
+    async def add(self, lease: Lease, stages: Sequence[PlannedStage]) -> None:
+        """Store more stages of the flow of a running stage. Raises FlowStopped."""
+        await self._store(lease, lease.flow, PlannedFlow(tuple(stages)), round_=0)
+
+    async def _round(self, flow_id: str) -> int:
+        """How often the flow's job has ended: a retry stores it anew."""
+        with translated():
+            ends = await self._redis.hget(self._keys.job(flow_id), "rounds")
+        return int(ends or 0)
+
+    async def _store(self, lease: Lease, flow_id: str, flow: PlannedFlow, round_: int) -> None:
+        deadline = round(flow.deadline_s * 1000) + lease.submitted_ms if flow.deadline_s else 0
+        single = any(stage.name == flow.result and not stage.each for stage in flow.stages)
+        result = stage_job(flow_id, flow.result) if single else ""
+        head: list[Argument] = [flow_id, lease.job_id, lease.token, round_, len(flow.stages)]
+        head += [deadline, result, flow.name, encode(flow.input)]
+        for start in range(0, len(flow.stages), STAGES_PER_CALL):
+            chunk = flow.stages[start : start + STAGES_PER_CALL]
+            rows = [part for stage in chunk for part in self._stage_row(flow_id, stage, lease)]
+            answer = text(await self._scripts.run("flow_plant", *head, *rows))
+            if answer != "planted":
+                raise FlowStopped(f"the flow cannot be stored: {answer}")
+
+    def _stage_row(self, flow_id: str, stage: PlannedStage, lease: Lease) -> list[Argument]:
+        lane = msgspec.structs.replace(stage.lane, app=lease.lane.app)  # whatever the plan says
+        stage = msgspec.structs.replace(stage, lane=lane, trace=lease.trace)
+        row: list[Argument] = [
+            stage.name,
+            "each" if stage.each else "one",
+            stage.on_failure,
+            names(stage.after),
+            names(stage.before),
+            encode(stage),
+        ]
+        if stage.each:
+            return row + list(BLANKS)
+        job_id = stage_job(flow_id, stage.name)
+        return row + submit_row(new_job(job_id, stage, encode(stage.payload)))
+
+    # ------------------------------------------------------------------ moving on
+
+    async def tick(self) -> None:
+        """Take the steps that were left over, and fan out what is to be fanned out."""
+        while await self._scripts.run("flow_step", STEPS_PER_CALL):
+            pass
+        with translated():
+            fans = await self._redis.srandmember(self._keys.key("flow_fans"), FANS_PER_TICK)
+        for fan in fans:
+            flow_id, _, stage = text(fan).partition("|")
+            await self._fan_out(flow_id, stage)
+
+    async def _fan_out(self, flow_id: str, name: str) -> None:
+        key = self._keys.key("flow_", flow_id)
+        with translated():
+            plan, given, reached = await self._redis.hmget(key, f"p:{name}", "input", f"x:{name}")
+        if plan is None:
+            return
+        stage = msgspec.json.decode(plan, type=PlannedStage)
+        try:
+            items = await self._items(flow_id, stage.each or Each(), given)
+        except InvalidInput as error:
+            await self._scripts.run("flow_fault", flow_id, name, error.code, str(error))
+            return
+        at, total = int(reached or 0), len(items)
+        while 0 <= at < total or total == 0:
+            rows: list[Argument] = []
+            for index in range(at, min(at + ITEMS_PER_CALL, total)):
+                job_id = stage_job(flow_id, name, index)
+                rows += submit_row(new_job(job_id, stage, encode(items[index])))
+            at = int(await self._scripts.run("flow_expand", flow_id, name, total, at, *rows))
+            if total == 0:
+                return
+
+    async def _items(self, flow_id: str, each: Each, given: bytes) -> Sequence[Any]:
+        results = await self._results(flow_id, [each.result] if each.result else [])
+        return fanned(each, results, msgspec.json.decode(given))
+
+    # ------------------------------------------------------------------ what a stage is given
+
+    async def payload(self, lease: Lease, stored: bytes) -> bytes:
+        """The input of a stage's job, its references replaced. Raises InvalidInput."""
+        fans = ":" in lease.stage
+        if not fans and b'"$' not in stored:
+            return stored
+        name = lease.stage.partition(":")[0]
+        with translated():
+            plan, given = await self._redis.hmget(
+                self._keys.key("flow_", lease.flow), f"p:{name}", "input"
+            )
+        if plan is None:
+            raise FlowStopped("its flow is not in Redis any more")
+        stage = msgspec.json.decode(plan, type=PlannedStage)
+        refers = {parent for kind, parent, _ in references(stage.payload) if kind == "$result"}
+        results = await self._results(lease.flow, refers)
+        item = msgspec.json.decode(stored) if fans else None
+        if fans and stage.payload is None:
+            return stored
+        return encode(resolved(stage.payload, results, msgspec.json.decode(given), item))
+
+    async def _results(self, flow_id: str, stages: Iterable[str]) -> dict[str, Any]:
+        return {name: await self.result(flow_id, name) for name in stages}
+
+    async def result(self, flow_id: str, name: str) -> Any:
+        """A stage's result; of a stage with `each` the list of its jobs', None where one failed."""
+        with translated():
+            kind, count = await self._redis.hmget(
+                self._keys.key("flow_", flow_id), f"s:{name}", f"n:{name}"
+            )
+        if not text(kind).startswith("each"):
+            [found] = await self._raw_results([stage_job(flow_id, name)])
+            return found
+        ids = [stage_job(flow_id, name, index) for index in range(int(count or 0))]
+        return await self._raw_results(ids)
+
+    async def _raw_results(self, ids: Sequence[str]) -> list[Any]:
+        found: list[Any] = []
+        for start in range(0, len(ids), RESULTS_PER_CALL):
+            keys = [self._keys.result(job_id) for job_id in ids[start : start + RESULTS_PER_CALL]]
+            with translated():
+                found += await self._redis.mget(keys)
+        return [None if raw is None else msgspec.json.decode(raw) for raw in found]
+
+
+def names(stages: Iterable[str]) -> str:
+    """Stage names as the scripts take them: a comma after each."""
+    return "".join(f"{name}," for name in stages)
+
+
+def new_job(job_id: str, stage: PlannedStage, payload: bytes) -> NewJob:
+    """A stage's job."""
+    return NewJob(
+        id=job_id,
+        lane=stage.lane,
+        payload=payload,
+        attempts_max=stage.limits.attempts_max,
+        timeout_ms=stage.limits.timeout_ms,
+        backoff_ms=stage.limits.backoff_ms,
+        backoff_max_ms=stage.limits.backoff_max_ms,
+        trace=stage.trace,
+    )

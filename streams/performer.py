@@ -1,0 +1,116 @@
+"""One attempt, performed and judged: its input, the run within its time, its verdict made safe."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from streams.attempt import Attempt
+from streams.broker import Broker
+from streams.errors import TimedOut, Trouble, Unavailable
+from streams.flows import FlowStore
+from streams.journal import VerdictJournal
+from streams.keyspace import FLOW
+from streams.model import Done, HandedBack, Lease, Parked, Settlement, Stopped, Verdict
+from streams.policy import judge
+
+Run = Callable[[Attempt], Awaitable[bytes]]
+
+
+class Interrupted(Trouble):
+    """The attempt was stopped from outside; its message says why."""
+
+    code = "interrupted"
+
+
+class Performer:
+    """Runs attempts of processors, and itself those of flows' own jobs."""
+
+    def __init__(
+        self, broker: Broker, run: Run, flows: FlowStore, journal: VerdictJournal | None
+    ) -> None:
+        self._broker = broker
+        self._run = run
+        self._flows = flows
+        self._journal = journal
+        self._draw = random.Random()
+
+    async def perform(self, attempt: Attempt) -> Verdict | None:
+        """Run and judge. Never raises for what a processor does; None when the lease is lost."""
+        return self._judge(attempt, await self._ending(attempt))
+
+    async def _ending(self, attempt: Attempt) -> bytes | Parked | BaseException:
+        scope: asyncio.Timeout | None = None
+        try:
+            await self._provide(attempt)
+            with attempt.scope() as scope:
+                async with scope:
+                    if attempt.lease.lane.processor == FLOW:
+                        await self._flows.plant(attempt.lease, attempt.payload)
+                        return Parked()
+                    return await self._run(attempt)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return Trouble(f"the processor cancelled itself: {error}")
+        except Exception as error:
+            if scope is None or not scope.expired():
+                return error
+        # Whatever the processor made of being stopped: it was stopped.
+        if attempt.why:
+            return Interrupted(attempt.why)
+        return TimedOut(f"ran longer than {attempt.timeout_s:g} s")
+
+    def _judge(self, attempt: Attempt, ending: bytes | Parked | BaseException) -> Verdict | None:
+        if isinstance(ending, Parked):
+            return ending
+        if isinstance(ending, Interrupted):
+            match attempt.why:
+                case "lost":
+                    return None
+                case "stopping":
+                    return HandedBack()
+                case _:
+                    return Stopped(attempt.why)
+        retry_after_max_s = self._broker.settings.retry_after_max_s
+        return judge(attempt.lease, ending, retry_after_max_s, self._draw)
+
+    async def _provide(self, attempt: Attempt) -> None:
+        """Complete the input: a large one is fetched, a stage's references are replaced."""
+        if attempt.lease.payload is None:
+            attempt.payload = await self._fetch(attempt.lease)
+        if attempt.lease.flow:
+            attempt.payload = await self._flows.payload(attempt.lease, attempt.payload)
+
+    async def _fetch(self, lease: Lease) -> bytes:
+        payload = await self._broker.payload(lease.job_id)
+        if payload is None:
+            raise Unavailable("the job's input is not in Redis")
+        return payload
+
+    async def secure(self, attempt: Attempt, verdict: Verdict | None) -> None:
+        """Put what must not be lost on disk, and a large result into Redis before its verdict.
+
+        However long the link is down; only a stop does not wait for it.
+        """
+        lease, settings = attempt.lease, self._broker.settings
+        if verdict is None:
+            return
+        settlement = Settlement(lease.job_id, lease.token, verdict)
+        if time.monotonic() - attempt.started >= settings.journal_after_ms / 1000:
+            await self._keep(settlement)
+        if not isinstance(verdict, Done) or len(verdict.result) <= settings.result_inline_max_bytes:
+            return
+        while attempt.why not in ("lost", "stopping"):
+            try:
+                await self._broker.stage(lease.job_id, lease.token, verdict.result)
+            except Unavailable:
+                await self._keep(settlement)
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    async def _keep(self, settlement: Settlement) -> None:
+        if self._journal is not None:
+            await self._journal.append([settlement])
