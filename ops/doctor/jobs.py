@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ops.doctor.examination import Deployment
 from ops.doctor.finding import Finding, fine, listed, problem, warning
-from streams.audit import Audit, Balance, Findings, Misplaced
+from streams.audit import LANES_MAX, Audit, Balance, Findings, Misplaced
 from streams.clock import SystemClock
 from streams.model import ResourceClass
 
@@ -19,15 +19,17 @@ MEND = "run `roughneck doctor --fix`; a worker's auditor does the same by and by
 
 async def check_counters(deployment: Deployment) -> list[Finding]:
     """Compare all counters with the structures."""
-    return judge_balances(await deployment.engine.audit.differences())
+    return judge_balances(await deployment.engine.audit.balances())
 
 
-def judge_balances(differences: Sequence[Balance]) -> list[Finding]:
+def judge_balances(balances: Sequence[Balance]) -> list[Finding]:
     """A difference is a mistake of ours, or somebody's hand in Redis."""
     remedy = "find out why before `roughneck doctor --fix` sets the counters anew"
-    return [problem("counters", each.sentence, remedy) for each in differences] or [
-        fine("counters", "equal to what the structures hold")
-    ]
+    found = [problem("counters", each.sentence, remedy) for each in balances if not each.even]
+    for name in sorted(set(ResourceClass) - {each.resource_class for each in balances}):
+        said = f"class {name} has over {LANES_MAX} lanes and is not compared"
+        found.append(warning("counters", said, "use fewer apps and models for it"))
+    return found or [fine("counters", "equal to what the structures hold")]
 
 
 async def check_jobs(deployment: Deployment) -> list[Finding]:

@@ -270,8 +270,11 @@ def test_lanes_and_processors_without_anybody() -> None:
 
 
 def test_counters_places_and_findings() -> None:
-    check(judge_balances([]), (OK, "equal"))
-    check(judge_balances([Balance("io", "waiting", 2, 1)]), (PROBLEM, "io: waiting is counted"))
+    even = [Balance(name, "waiting", 1, 1) for name in ResourceClass]
+    check(judge_balances(even), (OK, "equal"))
+    off = Balance("io", "waiting", 2, 1)
+    check(judge_balances([*even, off]), (PROBLEM, "io: waiting is counted"))
+    check(judge_balances(even[1:]), (WARNING, "class ollama has over"))
     check(judge_places(7, [], whole=True), (OK, "7 jobs"))
     lost = [Misplaced(f"0-{n}", "entry gone", mended=False) for n in range(4)]
     check(
