@@ -233,7 +233,7 @@ class Drive:
     async def _set_back(self) -> None:
         tail = Tail(self._server)
         for _ in range(self._plan.rollbacks):
-            ends = time.monotonic() + self._plan.lose_s + self._random.uniform(1.0, 4.0)
+            ends = time.monotonic() + self._plan.lose_s + self._random.uniform(0.5, 2.5)
             while time.monotonic() < ends:
                 tail.look()
                 await asyncio.sleep(LOOK_S)
