@@ -10,11 +10,10 @@ from redis.asyncio import Redis
 from streams.attempt import Attempt
 from streams.broker import Broker
 from streams.errors import Rejected
-from streams.flow import Each, OnFailure, PlannedFlow, PlannedStage, Limits, stage_job
-from streams.flows import FlowStore
+from streams.flow import Each, Limits, OnFailure, PlannedFlow, PlannedStage, stage_job
 from streams.inspector import Inspector
 from streams.keyspace import FLOW
-from streams.model import NewJob, ResourceClass, State
+from streams.model import NewJob, State
 from tests.redis.scenes import KEYS
 from tests.redis.stage import ended
 from tests.support.build import lane, new_job
@@ -111,7 +110,12 @@ def chain(policy: OnFailure, what: Any) -> NewJob:
 @pytest.mark.parametrize(
     ("policy", "flow_ends", "stages", "gives"),
     [
-        (OnFailure.FAIL, State.DEAD, {"odd": "dead", "after": "cancelled", "end": "cancelled"}, None),
+        (
+            OnFailure.FAIL,
+            State.DEAD,
+            {"odd": "dead", "after": "cancelled", "end": "cancelled"},
+            None,
+        ),
         (OnFailure.CONTINUE, State.SUCCEEDED, {"odd": "dead", "after": "succeeded"}, [[[None]], 2]),
         (OnFailure.SKIP, State.SUCCEEDED, {"odd": "dead", "after": "cancelled"}, [None, 2]),
     ],
