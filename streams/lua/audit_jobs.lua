@@ -9,7 +9,7 @@
 -- or 1. A waiting job without its entry is appended anew. An active one keeps its token and its
 -- lease whatever was lost: the attempt under way goes on, and its settle is accepted.
 local FIELDS = { 'state', 'lane', 'entry', 'token', 'pool', 'worker', 'due', 'end', 'code', 'callback',
-  'ends', 'attempt' }
+  'ends', 'attempt', 'flow' }
 local TELL_TTL_MS = 60000 -- nearer to its end a record may be there without what belongs to it
 local said = {}
 
@@ -90,16 +90,21 @@ local function wants(job, state)
   return wanted and string.find(',' .. wanted .. ',', ',' .. state .. ',', 1, true)
 end
 
+-- What a stage leaves is kept for as long as its flow.
+local function lasts(job)
+  return job.flow and redis.call('PTTL', flow_ .. job.flow) == -1
+end
+
 local function check_ended(job)
   local key, ttl = job_ .. job.id, redis.call('PTTL', job_ .. job.id)
-  if ttl == -1 then
+  if ttl == -1 and not lasts(job) then
     say(job.id, 'no lifetime', function()
       local keep = job.state == 'dead' and dead_retention_ms or retention_ms
       for _, each in ipairs({ key, payload_ .. job.id, result_ .. job.id }) do
         redis.call('PEXPIRE', each, keep)
       end
     end)
-  elseif ttl < TELL_TTL_MS then
+  elseif ttl >= 0 and ttl < TELL_TTL_MS then
     return
   end
   if place(job) ~= 'gone' then

@@ -3,19 +3,24 @@
 import asyncio
 import logging
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
 
 from gateway.metrics import GatewayMetrics
+from streams.attempt import Attempt
 from streams.audit import Audit, Misplaced
 from streams.broker import Broker
+from streams.flow import Limits, PlannedFlow, PlannedStage, stage_job
 from streams.inspector import Inspector
-from streams.keyspace import lease_member
+from streams.keyspace import FLOW, lease_member
 from streams.loops.auditor import HOLD_MS, Auditor
 from streams.loops.sweeper import Sweeper
 from streams.model import Dead, Done, Job, Lease, NewJob, ResourceClass, Settled, State
 from tests.redis.scenes import FAULT, KEYS, events, leased, run_out, settle, state_of, succeed, told
-from tests.support.build import Hand, new_job
+from tests.redis.stage import ended, in_state
+from tests.support.build import Hand, lane, new_job
+from tests.support.plain_worker import plain_worker
 
 LANE = "io:a:normal:echo:"
 ROUNDS = 25
@@ -255,6 +260,32 @@ async def test_a_class_of_very_many_lanes_is_left_out(broker: Broker, audit: Aud
     await broker.submit([new_job(app=f"app{n}") for n in range(3)])
     assert [one.what for one in await audit.balances() if one.resource_class == "io"] != []
     assert await audit._scripts.run("audit_balance", "io", 2) == []
+
+
+async def test_what_a_living_flow_left_is_let_be(
+    redis: "Redis", redis_url: str, broker: Broker, audit: Audit, inspector: Inspector
+) -> None:
+    """A stage that has ended keeps its result without a TTL, since those after it may read it."""
+    stages = [PlannedStage(name, lane(), Limits()) for name in ("first", "second")]
+    stages[1] = msgspec.structs.replace(stages[1], after=("first",), payload="stay")
+    flow = new_job(msgspec.json.encode(PlannedFlow(tuple(stages))), processor=FLOW)
+    go = asyncio.Event()
+
+    async def act(attempt: Attempt) -> bytes:
+        if attempt.payload == b'"stay"':
+            await go.wait()
+        return attempt.payload
+
+    async with plain_worker(broker, redis_url, act):
+        await broker.submit([flow])
+        await in_state(inspector, stage_job(flow.id, "second"), State.ACTIVE)
+        assert await redis.pttl(KEYS.job(stage_job(flow.id, "first"))) == -1
+        assert await walked(audit, mend=True) == []
+        assert await redis.pttl(KEYS.job(stage_job(flow.id, "first"))) == -1
+        go.set()
+        await ended(inspector, flow.id)
+        assert await walked(audit, mend=True) == []
+        assert await audit.differences() == []
 
 
 # ---------------------------------------------------------------- the chore
