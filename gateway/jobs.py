@@ -9,7 +9,7 @@ from gateway.age import made_ms
 from gateway.auth import Scope, app_filter, app_of, sees
 from gateway.call import JSON, Call, Operation, answer, decode
 from gateway.paging import PageQuery, checked_limit, page_of
-from gateway.problems import KeyReused, MalformedJson, problem_of
+from gateway.problems import KeyReused, MalformedJson, is_outage, problem_of
 from gateway.submission import Origin, check_payload_size, new_job
 from gateway.wire import (
     BatchAccepted,
@@ -226,7 +226,13 @@ def _accepted(submitted: Submitted) -> JobAccepted:
 
 
 async def _ended_view(call: Call, job_id: str, wait_s: float) -> JobView | None:
-    job = await call.parts.watch.ended(job_id, wait_s)
+    """The job if it ends in time. An outage meanwhile takes nothing back: it was accepted."""
+    try:
+        job = await call.parts.watch.ended(job_id, wait_s)
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        return None
     if job is None or not job.state.ended:
         return None
     return await _view(call, job, with_result=True)

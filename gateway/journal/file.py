@@ -4,6 +4,7 @@ A row is a job that was accepted. Sequences rise by one and are never used again
 cursor have been answered by Redis; those above it are spooled. What `dropped` covers is deleted.
 """
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS jobs (
   job BLOB NOT NULL
 );
 CREATE UNIQUE INDEX IF NOT EXISTS open_by_id ON jobs (id) WHERE fate = 0;
+CREATE INDEX IF NOT EXISTS kept_by_id ON jobs (id) WHERE fate = 3;
 """
 COLUMNS = "sequence, accepted_ms, fate, why, job"
 
@@ -124,10 +126,11 @@ class Totals(msgspec.Struct, frozen=True):
 
 
 class JournalFile:
-    """The file at `path`, made where it is missing. Raises sqlite3.Error for whatever fails."""
+    """The file at `path`, made where it is missing. Raises sqlite3.Error or OSError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for nobody else
         self._db = sqlite3.connect(
             path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -264,22 +267,28 @@ class JournalReader:
         found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return str(found[0]) if found else ""
 
-    def to_ship(self, after: int, below: int, count: int) -> list[Row]:
-        """The oldest rows between two sequences that go to Redis, at most `count`."""
+    def to_ship(self, after: int, below: int, count: int, size: int) -> list[Row]:
+        """The oldest rows between two sequences that go to Redis, of about that size at most."""
         query = (
             f"SELECT {COLUMNS} FROM jobs WHERE sequence > ? AND sequence < ?"
             " AND fate NOT IN (?, ?) ORDER BY sequence LIMIT ?"
         )
         bounds = (after, below, Fate.TOLD, Fate.KEPT, count)
-        return [row_of(found) for found in self._db.execute(query, bounds)]
+        rows: list[Row] = []
+        for found in self._db.execute(query, bounds):
+            rows.append(row_of(found))
+            size -= rows[-1].size
+            if size < 0:
+                break
+        return rows
 
     def find(self, job_id: str) -> Row | None:
         """The row of a job that went to Redis or will, or that is kept for the operator."""
-        query = f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND fate = 0"
-        found = self._db.execute(query, (job_id,)).fetchone()
-        if found:
-            return row_of(found)
-        return next((row for row in self.kept() if row.job.id == job_id), None)
+        for fate in (Fate.OPEN, Fate.KEPT):  # spelt out, since each has an index of its own
+            query = f"SELECT {COLUMNS} FROM jobs WHERE id = ? AND fate = {fate:d}"
+            if found := self._db.execute(query, (job_id,)).fetchone():
+                return row_of(found)
+        return None
 
     def kept(self, count: int = 1_000) -> list[Row]:
         """Rows that are kept for the operator, the oldest first."""

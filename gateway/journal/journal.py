@@ -101,7 +101,7 @@ class Journal:
         file = self._commits.file
         self.gateway, self.dropped = file.gateway, file.dropped
         self.cursor, self.known = file.cursor, file.known
-        await self._count()
+        await self.count()
 
     async def close(self) -> None:
         """Write down how far it came, and close the file."""
@@ -154,7 +154,7 @@ class Journal:
     async def turn_back(self, cursor: int) -> None:
         """Redis lost what lies above `cursor`: it is spooled again."""
         self.cursor = cursor
-        await self._count()
+        await self.count()
 
     def continue_above(self, sequence: int) -> None:
         """Give out no sequence up to this one."""
@@ -165,9 +165,9 @@ class Journal:
         if min(upto, self.cursor) > self.dropped:
             await asyncio.wait([self._commits.put(Drop(min(upto, self.cursor)))])
 
-    async def to_ship(self, below: int, count: int) -> list[Row]:
-        """The oldest spooled rows below a sequence."""
-        return await self._read(lambda reader: reader.to_ship(self.cursor, below, count))
+    async def to_ship(self, below: int, count: int, size: int) -> list[Row]:
+        """The oldest spooled rows below a sequence, of about that size at most."""
+        return await self._read(lambda reader: reader.to_ship(self.cursor, below, count, size))
 
     async def find(self, job_id: str) -> Row | None:
         """The row of a job, if it is spooled or kept for the operator."""
@@ -176,7 +176,8 @@ class Journal:
             return found
         return None
 
-    async def _count(self) -> None:
+    async def count(self) -> None:
+        """Count anew what is in the file."""
         totals: Totals = await self._read(lambda reader: reader.totals(self.cursor))
         self.spooled, self.spooled_bytes = totals.spooled, totals.spooled_bytes
         self.shipped, self.shipped_bytes = totals.shipped, totals.shipped_bytes

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 CALL_JOBS_MAX = 1_000
 CALL_BYTES_MAX = 1024 * 1024  # a single larger job still goes as one call
 FRESH_MAX = 4_000  # rows kept in memory on their way; what is older is read from the file
+FRESH_BYTES_MAX = 32 * 1024 * 1024  # of them
 TEND_S = 1.0
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.05, 1.0
 PAUSE_S = 0.1  # between looks at Redis' memory while nothing is shipped
@@ -61,6 +62,7 @@ class Shipper(Service):
         self._to = to
         self._bytes_max = spool_bytes_max
         self._fresh: deque[Row] = deque()  # the newest rows without a gap
+        self._fresh_bytes = 0
         self._behind = True  # the file may hold spooled rows that are older than those
         self._marks: deque[tuple[int, float]] = deque()  # the cursor, and when it stood there
         self._waiting: dict[int, list[Answer]] = {}
@@ -76,9 +78,10 @@ class Shipper(Service):
     def offer(self, row: Row, answer: Answer) -> None:
         """Take a row that has just been written, the next one."""
         self._fresh.append(row)
+        self._fresh_bytes += row.size
         self._waiting[row.sequence] = [answer]
-        if len(self._fresh) > FRESH_MAX:
-            self._fresh.popleft()
+        while len(self._fresh) > FRESH_MAX or self._fresh_bytes > FRESH_BYTES_MAX:
+            self._leave_oldest()
             self._behind = True
         self._wake.set()
 
@@ -150,6 +153,8 @@ class Shipper(Service):
         """Ship the next rows; False when there are none."""
         rows = await self._next()
         if not rows:
+            if self._journal.spooled and not self._journal.pending:
+                await self._journal.count()  # some were on their way when it was counted last
             return False
         self._journal.oldest_ms = rows[0].accepted_ms
         overdue_ms = self._to.overdue_ms
@@ -165,15 +170,19 @@ class Shipper(Service):
         """What fits into one call, at least one row: from the file while behind, else memory."""
         if self._behind:
             below = self._fresh[0].sequence if self._fresh else self._journal.last + 1
-            rows = await self._journal.to_ship(below, CALL_JOBS_MAX)
+            rows = await self._journal.to_ship(below, CALL_JOBS_MAX, CALL_BYTES_MAX)
             if rows:
                 return rows[: fitting(rows)]
             head = self._fresh[0].sequence if self._fresh else below
             self._behind = head > below  # more may have come, and gone from memory, while we read
         while self._fresh and self._fresh[0].sequence <= self._journal.cursor:
-            self._fresh.popleft()
+            self._leave_oldest()
         count = fitting(self._fresh)
         return [self._fresh[index] for index in range(count)]
+
+    def _leave_oldest(self) -> None:
+        """Let go of a row in memory: it is shipped, or will be read from the file."""
+        self._fresh_bytes -= self._fresh.popleft().size
 
     def _answered(self, row: Row) -> None:
         self._journal.answered(row)

@@ -67,6 +67,8 @@ async def opened(report: Report, folder: Path) -> AsyncIterator[Scene]:
             "redis.url": server.url,
             "network.allow_ports": ports,
             "gateway.audit_file": str(folder / "audit.log"),
+            "gateway.journal_folder": str(folder / "journal"),
+            "worker.journal_folder": str(folder / "verdicts"),
         }
         processes = await stack.enter_async_context(Processes(folder, settings))
 
