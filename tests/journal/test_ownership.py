@@ -233,3 +233,12 @@ def test_a_sequence_is_never_used_again(tmp_path: Path) -> None:
     file = JournalFile(tmp_path / "a.db")
     assert file.apply([Write([job], [b"x"], 1)]) == [[Written(2, fresh=True)]]
     file.close()
+
+
+def test_a_commit_reaches_the_disk(tmp_path: Path) -> None:
+    """No test can cut the power; but what SQLite was told can be asked."""
+    file = JournalFile(tmp_path / "a.db")
+    assert file._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert file._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert (tmp_path / "a.db").stat().st_mode & 0o077 == 0
+    file.close()
