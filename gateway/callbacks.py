@@ -8,26 +8,35 @@ from gateway.auth import Scope, app_filter, sees
 from gateway.call import Call, Operation, answer
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import NotFound
-from gateway.wire import PageView, ReplayAnswer
+from gateway.wire import Aware, PageView, ReplayAnswer, milliseconds
 from gateway.wire_registry import CallbackDetail, CallbackReplayRequest
-from streams.callbacks import CallbackState, CallbackView
+from streams.callbacks import CallbackFilter, CallbackState, CallbackView
 from streams.errors import InvalidInput, NotAllowed
 
 
 class CallbacksQuery(PageQuery, frozen=True, kw_only=True):
-    """Filters of GET /v1/callbacks."""
+    """Filters of GET /v1/callbacks; `since` and `until` are about when the job ended."""
 
     app: str | None = None
     state: CallbackState | None = None
+    endpoint: str | None = None
+    since: Aware | None = None
+    until: Aware | None = None
 
 
 async def list_callbacks(call: Call) -> Response:
     """Callbacks that the key may see: waiting ones first, then the newest."""
     query = call.query(CallbacksQuery)
     limit = checked_limit(query, call.parts.settings.page_max)
-    app = app_filter(call.key, query.app)
+    wanted = CallbackFilter(
+        app=app_filter(call.key, query.app),
+        states=(query.state,) if query.state else tuple(CallbackState),
+        endpoint=query.endpoint,
+        since_ms=milliseconds(query.since),
+        until_ms=milliseconds(query.until),
+    )
     page = await page_of(
-        lambda cursor: call.parts.callbacks.page(app, query.state, cursor, limit),
+        lambda cursor: call.parts.callbacks.page(wanted, cursor, limit),
         query.cursor,
         CallbackDetail.of,
     )
@@ -44,22 +53,36 @@ async def read_callback(call: Call) -> Response:
 
 
 async def replay_callbacks(call: Call) -> Response:
-    """Deliver callbacks again: those named, or all dead ones. Same id, same bytes."""
+    """Deliver callbacks again: those named, or those that fit. Same id, same bytes."""
     request = await call.body(CallbackReplayRequest, optional=True)
     app = app_filter(call.key, request.app)
     if request.ids is None:
-        ids, more = await _dead(call, app, request.limit)
+        ids, more = await _fitting(call, app, request)
     else:
         ids, more = await _ended(call, request.ids), False
     if request.dry_run or not ids:
         return answer(ReplayAnswer(len(ids), 0, more))
     replayed = await call.parts.callbacks.replay(ids)
+    call.note(replayed=replayed)
     return answer(ReplayAnswer(len(ids), replayed, more))
 
 
-async def _dead(call: Call, app: str | None, limit: int) -> tuple[list[str], bool]:
-    page = await call.parts.callbacks.page(app, CallbackState.DEAD, "", limit)
-    return [view.record.id for view in page.items], bool(page.cursor)
+async def _fitting(
+    call: Call, app: str | None, request: CallbackReplayRequest
+) -> tuple[list[str], bool]:
+    wanted = CallbackFilter(
+        app=app,
+        states=(CallbackState(request.state),),
+        endpoint=request.endpoint,
+        since_ms=milliseconds(request.since),
+        until_ms=milliseconds(request.until),
+    )
+    found: list[str] = []
+    async for ids in call.parts.callbacks.matching(wanted):
+        found += ids
+        if len(found) > request.limit:
+            break
+    return found[: request.limit], len(found) > request.limit
 
 
 async def _ended(call: Call, ids: Sequence[str]) -> list[str]:

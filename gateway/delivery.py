@@ -3,9 +3,16 @@
 import msgspec
 
 from processors.dependencies.retry_after import retry_after_s
-from streams.callbacks import DeadDelivery, Delivered, DeliveryVerdict, RetryDelivery
+from streams.deliveries import (
+    BreakerRule,
+    DeadDelivery,
+    Delivered,
+    DeliveryLimits,
+    DeliveryVerdict,
+    RetryDelivery,
+)
 
-MINUTE_S, HOUR_S = 60.0, 3_600.0
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3_600.0, 86_400.0
 SCHEDULE_S = (
     0.0,
     5.0,
@@ -34,15 +41,35 @@ class CourierSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     total_timeout_s: float = 15.0
     response_max_bytes: int = 16 * 1_024  # what is read of an answer
     response_timeout_s: float = 2.0  # how long an answer's body is read; its status counts anyway
-    concurrency: int = 128  # deliveries at once
-    endpoint_concurrency: int = 4  # deliveries at once to one endpoint
-    endpoint_cache_s: float = 3.0  # how long a changed endpoint may go unnoticed
+    concurrency: int = 128  # deliveries at once of one courier
+    endpoint_concurrency: int = 4  # deliveries at once to one endpoint, over all couriers
+    host_concurrency: int = 16  # deliveries at once to one host, over all couriers
     breaker_failures: int = 10  # failures in a row that open an endpoint's breaker
-    breaker_first_s: float = 30.0
+    breaker_window: int = 20  # so do failures of more than half of so many deliveries
+    breaker_first_s: float = 30.0  # how long it is open first; each failed probe doubles it
     breaker_max_s: float = HOUR_S
+    give_up_s: float = 5 * DAY_S  # an endpoint that only fails for so long is disabled
+    key_wait_s: float = 30.0  # a callback whose signing secret cannot be opened waits so long
     lease_ms: int = 30_000
     renew_s: float = 10.0
     grace_s: float = 20.0  # how long a stop waits for deliveries under way
+    metrics_port: int = 0  # of `roughneck courier`, on loopback; 0: no metrics endpoint
+
+    @property
+    def limits(self) -> DeliveryLimits:
+        """How many deliveries may be under way at once."""
+        return DeliveryLimits(self.endpoint_concurrency, self.host_concurrency)
+
+    @property
+    def breaker(self) -> BreakerRule:
+        """When an endpoint is left alone."""
+        return BreakerRule(
+            self.breaker_failures,
+            self.breaker_window,
+            round(self.breaker_first_s * 1_000),
+            round(self.breaker_max_s * 1_000),
+            round(self.give_up_s * 1_000),
+        )
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -54,18 +81,28 @@ class Answered(msgspec.Struct, frozen=True):
 
 
 class Unanswered(msgspec.Struct, frozen=True):
-    """There was no answer, or none in time."""
+    """There was no answer, or none in time. `kind` is timeout, connect, resolve, tls, reset,
+    protocol or internal."""
 
     error: str
+    kind: str = "connect"
 
 
 class Undeliverable(msgspec.Struct, frozen=True):
-    """No attempt can be made, now or later."""
+    """No attempt can be made, now or later. `kind` is refused or unsigned."""
 
     reason: str
+    kind: str = "refused"
 
 
-Ending = Answered | Unanswered | Undeliverable
+class NotNow(msgspec.Struct, frozen=True):
+    """No attempt was made, for a reason of our own that will pass."""
+
+    reason: str
+    wait_s: float
+
+
+Ending = Answered | Unanswered | Undeliverable | NotNow
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -84,81 +121,37 @@ def judge_delivery(ending: Ending, moment: Moment, settings: CourierSettings) ->
     schedule, later when the receiver asks for it, and is dead after the last attempt.
     """
     match ending:
-        case Undeliverable(reason):
-            return DeadDelivery(reason, 0, moment.took_ms)
-        case Answered(status) if 200 <= status < 300:
-            return Delivered(status, moment.took_ms)
-        case Answered(410):
-            return DeadDelivery("the receiver answered 410 Gone", GONE, moment.took_ms)
-        case Answered(status, retry_after, excerpt):
-            error = f"the receiver answered {status}" + (f": {excerpt}" if excerpt else "")
-            asked = retry_after_s(retry_after, moment.now_s) if status in SLOW_DOWN else None
-        case Unanswered(error):
-            status, asked = 0, None
+        case NotNow(reason, wait_s):
+            return RetryDelivery(round(wait_s * 1_000), reason, counts=False)
+        case Undeliverable(reason, kind):
+            return DeadDelivery(reason, 0, moment.took_ms, kind)
+        case Answered(status, _, answer) if 200 <= status < 300:
+            return Delivered(status, moment.took_ms, answer)
+        case Answered(410, _, answer):
+            reason = "the receiver answered 410 Gone"
+            return DeadDelivery(reason, GONE, moment.took_ms, "gone", answer, gone=True)
+        case Answered(status, _, answer):
+            failure = f"the receiver answered {status}"
+            kind = f"status_{status // 100}xx"
+        case Unanswered(failure, kind):
+            status, answer = 0, ""
     if moment.attempt >= len(settings.schedule_s):
-        return DeadDelivery(
-            f"{moment.attempt} attempts failed, the last: {error}", status, moment.took_ms
-        )
+        reason = f"{moment.attempt} attempts failed, the last: {failure}"
+        return DeadDelivery(reason, status, moment.took_ms, kind, answer)
+    return RetryDelivery(
+        round(wait_before_next_s(ending, moment, settings) * 1_000),
+        failure,
+        status,
+        moment.took_ms,
+        error=kind,
+        answer=answer,
+    )
+
+
+def wait_before_next_s(ending: Ending, moment: Moment, settings: CourierSettings) -> float:
+    """The schedule's wait with its jitter, or what the receiver asks for, up to the cap."""
     wait_s = settings.schedule_s[moment.attempt] * (1 + settings.jitter * (2 * moment.random - 1))
-    if asked is not None:
-        wait_s = max(wait_s, min(asked, settings.retry_after_max_s))
-    return RetryDelivery(round(wait_s * 1_000), error, status, moment.took_ms)
-
-
-class Gate:
-    """What one courier knows of one endpoint: its slots, its breaker, and whose turn is when.
-
-    A delivery that finds no slot is told when to come back, and leaves. The times are spaced as
-    the endpoint has been answering, so that a long backlog comes back neither too early, all
-    at once, nor late. Times are monotonic seconds.
-    """
-
-    SPACING_FIRST_S = 0.005
-    CROWDING = 3.0  # so many are told to come for each slot, lest one stays empty
-    TURN_MAX_S = 60.0
-    WEIGHT = 0.2  # of the newest delivery in the average time
-
-    def __init__(self, settings: CourierSettings) -> None:
-        self._settings = settings
-        self._active = 0
-        self._average_s = self.SPACING_FIRST_S * settings.endpoint_concurrency
-        self._turn = 0.0
-        self._failures = 0
-        self._open_s = 0.0
-        self._open_until = 0.0
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing would be lost by forgetting this gate."""
-        return self._active == 0 and self._failures == 0
-
-    def is_open(self, now: float) -> bool:
-        """Whether the breaker lets nothing through."""
-        return now < self._open_until
-
-    def enter(self, now: float) -> float:
-        """Take a slot and return 0, or return how many seconds later to come back."""
-        slots = 1 if self._open_s else self._settings.endpoint_concurrency  # one probe
-        if not self.is_open(now) and self._active < slots:
-            self._active += 1
-            return 0.0
-        spacing = max(self._average_s / self._settings.endpoint_concurrency / self.CROWDING, 0.001)
-        earliest = max(now, self._open_until)
-        self._turn = min(max(self._turn, earliest) + spacing, earliest + self.TURN_MAX_S)
-        return self._turn - now
-
-    def leave(self, now: float, took_s: float, *, good: bool | None) -> None:
-        """Give the slot back; `good` is None for what says nothing of the endpoint's health."""
-        self._active -= 1
-        if good is None:
-            return
-        self._average_s += self.WEIGHT * (took_s - self._average_s)
-        if good:
-            self._failures, self._open_s, self._open_until = 0, 0.0, 0.0
-            return
-        self._failures += 1
-        if self._failures >= self._settings.breaker_failures and not self.is_open(now):
-            self._open_s = min(
-                self._open_s * 2 or self._settings.breaker_first_s, self._settings.breaker_max_s
-            )
-            self._open_until = now + self._open_s
+    if not isinstance(ending, Answered) or ending.status not in SLOW_DOWN:
+        return wait_s
+    asked = retry_after_s(ending.retry_after, moment.now_s)
+    return wait_s if asked is None else max(wait_s, min(asked, settings.retry_after_max_s))

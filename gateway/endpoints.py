@@ -1,6 +1,6 @@
 """Endpoints over HTTP: where an app may be called back, and the secrets that sign it."""
 
-import secrets
+from typing import TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -8,15 +8,20 @@ from starlette.responses import Response
 from gateway.auth import Scope, app_filter, app_of, sees
 from gateway.call import Call, Operation, answer
 from gateway.problems import NotFound
-from gateway.signing import new_secret
+from gateway.registrar import Standing
 from gateway.wire import PageView
-from gateway.wire_registry import EndpointPatch, EndpointRequest, EndpointView, RotateRequest
+from gateway.wire_registry import (
+    CallbackDetail,
+    EndpointEnabled,
+    EndpointPatch,
+    EndpointRequest,
+    EndpointView,
+    RotateRequest,
+)
 from processors.dependencies.guard import Refused, parse_url
-from streams.directory import Endpoint
 from streams.errors import InvalidInput, NotAllowed
-from streams.ids import base32
 
-SECRETS_MAX = 2  # live at once, while an app changes over
+T = TypeVar("T")
 
 
 class EndpointsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,86 +33,96 @@ class EndpointsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def create_endpoint(call: Call) -> Response:
     """Register an endpoint. The answer is the only one that holds its secret."""
     request = await call.body(EndpointRequest)
-    secret = new_secret()
-    endpoint = Endpoint(
-        id=f"ep_{base32(secrets.randbits(80), 16)}",
-        app=app_of(call.key, request.app),
-        url=_checked_url(call, request.url),
-        secrets=(secret,),
-        events=request.events,
-        created_ms=call.parts.clock.now_ms(),
+    app, url = app_of(call.key, request.app), _checked_url(call, request.url)
+    standing, secret = await call.parts.registrar.create(
+        app, url, request.events, ordered=request.ordered
     )
-    await _store(call, endpoint)
-    headers = {"location": f"/v1/endpoints/{endpoint.id}"}
-    return answer(EndpointView.of(endpoint, secret), 201, headers)
+    call.note(endpoint=standing.endpoint.id, url=url)
+    await call.parts.endpoints.refresh()
+    headers = {"location": f"/v1/endpoints/{standing.endpoint.id}"}
+    return answer(_view(call, standing, secret), 201, headers)
 
 
 async def list_endpoints(call: Call) -> Response:
     """The endpoints that the key may see, oldest first."""
     app = app_filter(call.key, call.query(EndpointsQuery).app)
-    endpoints = await call.parts.directory.endpoints()
-    found = sorted(
-        (one for one in endpoints.values() if app in (None, one.app)),
-        key=lambda one: (one.created_ms, one.id),
-    )
-    return answer(PageView(tuple(map(EndpointView.of, found)), None))
+    found = [one for one in await call.parts.registrar.all() if app in (None, one.endpoint.app)]
+    return answer(PageView(tuple(_view(call, one) for one in found), None))
 
 
 async def read_endpoint(call: Call) -> Response:
-    """One endpoint, without its secrets."""
-    return answer(EndpointView.of(await _visible(call)))
+    """One endpoint and how it fares, without its secrets."""
+    return answer(_view(call, await _visible(call)))
 
 
 async def change_endpoint(call: Call) -> Response:
-    """Change URL or events. Jobs submitted before keep the callback that they asked for."""
+    """Change URL, events or order. Jobs submitted before keep the callback that they asked for."""
     request = await call.body(EndpointPatch)
     known = await _visible(call)
-    changed = msgspec.structs.replace(
-        known,
-        url=known.url if request.url is None else _checked_url(call, request.url),
-        events=known.events if request.events is None else request.events,
+    changed = await call.parts.registrar.change(
+        known.endpoint.id,
+        url=None if request.url is None else _checked_url(call, request.url),
+        events=request.events,
+        ordered=request.ordered,
     )
-    await _store(call, changed)
-    return answer(EndpointView.of(changed))
+    await call.parts.endpoints.refresh()
+    return answer(_view(call, _still_there(changed)))
 
 
 async def delete_endpoint(call: Call) -> Response:
     """Remove an endpoint; callbacks on their way to it become dead letters."""
-    endpoint = await _visible(call)
-    await call.parts.directory.delete_endpoint(endpoint.id)
+    known = await _visible(call)
+    await call.parts.registrar.store.delete(known.endpoint.id)
     await call.parts.endpoints.refresh()
     return Response(status_code=204)
 
 
 async def rotate_endpoint(call: Call) -> Response:
-    """Make a new secret. The previous one goes on signing too, until the next rotation."""
+    """Make a new secret. The previous one goes on signing too, for a day."""
     request = await call.body(RotateRequest, optional=True)
     known = await _visible(call)
-    secret = new_secret()
-    kept = () if request.drop_previous else known.secrets[: SECRETS_MAX - 1]
-    changed = msgspec.structs.replace(known, secrets=(secret, *kept))
-    await _store(call, changed)
-    return answer(EndpointView.of(changed, secret))
+    made = await call.parts.registrar.rotate(known.endpoint.id, drop_previous=request.drop_previous)
+    standing, secret = _still_there(made)
+    await call.parts.endpoints.refresh()
+    return answer(_view(call, standing, secret))
 
 
 async def enable_endpoint(call: Call) -> Response:
-    """Deliver again to an endpoint that was disabled."""
-    changed = msgspec.structs.replace(await _visible(call), disabled="")
-    await _store(call, changed)
-    return answer(EndpointView.of(changed))
+    """Deliver again to an endpoint that was disabled, also what it has missed since."""
+    known = await _visible(call)
+    standing, replayed = _still_there(await call.parts.registrar.enable(known.endpoint.id))
+    call.note(replayed=replayed)
+    return answer(EndpointEnabled(_view(call, standing), replayed))
 
 
-async def _visible(call: Call) -> Endpoint:
+async def test_endpoint(call: Call) -> Response:
+    """Send a callback of no job, of type `endpoint.test`; its log says whether it arrived."""
+    known = await _visible(call)
+    callback_id = _still_there(await call.parts.registrar.test(known.endpoint.id))
+    view = _still_there(await call.parts.callbacks.get(callback_id))
+    return answer(CallbackDetail.of(view), 202, {"location": f"/v1/callbacks/{callback_id}"})
+
+
+async def _visible(call: Call) -> Standing:
     endpoint_id = call.name("id")
-    endpoint = await call.parts.directory.endpoint(endpoint_id)
-    if endpoint is None or not sees(call.key, endpoint.app):
+    standing = await call.parts.registrar.find(endpoint_id)
+    if standing is None or not sees(call.key, standing.endpoint.app):
         raise NotFound(f"there is no endpoint {endpoint_id[:100]}")
-    return endpoint
+    return standing
 
 
-async def _store(call: Call, endpoint: Endpoint) -> None:
-    await call.parts.directory.put_endpoint(endpoint)
-    await call.parts.endpoints.refresh()
+def _still_there(found: T | None) -> T:
+    """What was there a moment ago. Raises NotFound where somebody removed it meanwhile."""
+    if found is None:
+        raise NotFound("the endpoint was removed meanwhile")
+    return found
+
+
+def _view(
+    call: Call, standing: Standing, secret: str | msgspec.UnsetType = msgspec.UNSET
+) -> EndpointView:
+    now_ms = call.parts.clock.now_ms()
+    return EndpointView.of(standing.endpoint, standing.health, now_ms, secret)
 
 
 def _checked_url(call: Call, url: str) -> str:
@@ -185,7 +200,16 @@ OPERATIONS = (
         "Deliver again to a disabled endpoint",
         enable_endpoint,
         Scope.OPERATE,
-        answers=ONE,
+        answers={200: EndpointEnabled},
+        errors=ERRORS,
+    ),
+    Operation(
+        "POST",
+        f"{PATH}:test",
+        "Send a callback of no job",
+        test_endpoint,
+        Scope.OPERATE,
+        answers={202: CallbackDetail},
         errors=ERRORS,
     ),
 )

@@ -44,7 +44,7 @@ async def metrics(call: Call) -> Response:
     """Prometheus' text format."""
     if not _may_scrape_without_key(call):
         await call.identify(Scope.METRICS)
-    text = await call.parts.metrics.render(call.parts.inspector)
+    text = await call.parts.metrics.render(call.parts.inspector, call.parts.callbacks)
     return Response(text, media_type=MEDIA)
 
 

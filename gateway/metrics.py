@@ -20,6 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gateway.audit_metrics import AuditSnapshot
+from gateway.courier_metrics import CallbackSnapshot
+from streams.callbacks import CallbackStore
 from streams.errors import Trouble
 from streams.inspector import ClassView, Inspector
 
@@ -53,7 +55,12 @@ class GatewayMetrics:
         self._redis_up = Gauge(
             "roughneck_redis_up", "Whether Redis answered this scrape.", registry=self.registry
         )
+        self._others: list[CollectorRegistry] = []
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def add(self, registry: CollectorRegistry) -> None:
+        """Render what another part of this process counts, too."""
+        self._others.append(registry)
 
     def observe(self, method: str, route: str, code: int, seconds: float) -> None:
         """Count one answered request. `route` is a path template, never a path."""
@@ -67,14 +74,15 @@ class GatewayMetrics:
         children[0].inc()
         children[1].observe(seconds)
 
-    async def render(self, inspector: Inspector) -> bytes:
+    async def render(self, inspector: Inspector, callbacks: CallbackStore | None = None) -> bytes:
         """The text for Prometheus. Without Redis: what this process knows by itself."""
-        registries = [self.registry]
+        registries = [self.registry, *self._others]
         try:
             async with asyncio.timeout(SCRAPE_S):
                 counts, classes = await inspector.counts(), await inspector.classes()
                 balances = await inspector.auditing.balances()
                 findings = await inspector.auditing.findings()
+                told = await _told(callbacks)
         except (Trouble, TimeoutError):
             log.warning("Redis did not answer a scrape")
             self._redis_up.set(0)
@@ -83,8 +91,16 @@ class GatewayMetrics:
             snapshot = CollectorRegistry()
             snapshot.register(Snapshot(counts, classes))
             snapshot.register(AuditSnapshot(balances, findings))
+            if told:
+                snapshot.register(told)
             registries.append(snapshot)
         return b"".join(map(generate_latest, registries))
+
+
+async def _told(callbacks: CallbackStore | None) -> CallbackSnapshot | None:
+    if callbacks is None:
+        return None
+    return CallbackSnapshot(await callbacks.counts(), await callbacks.endpoints.now())
 
 
 class Snapshot(Collector):

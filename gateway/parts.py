@@ -15,7 +15,9 @@ from gateway.metrics import GatewayMetrics
 from gateway.mirror import Mirror
 from gateway.peer import networks
 from gateway.rate import Rates
+from gateway.registrar import Registrar
 from gateway.schemas import PayloadSchemas
+from gateway.sealing import Seals
 from gateway.settings import GatewaySettings
 from gateway.uses import KeyUses
 from gateway.waiting import EndingWatch
@@ -64,6 +66,7 @@ class GatewayParts(Service):
         acceptor: Acceptor | None = None,
         check_url: Callable[[str], object] = parse_url,
         audit: AuditLog | None = None,
+        seals: Seals | None = None,
         copies: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -74,6 +77,8 @@ class GatewayParts(Service):
         self.inspector = stores.inspector
         self.directory = stores.directory
         self.callbacks = stores.callbacks
+        overlap_s = settings.secret_overlap_s
+        self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s
         self.checks = checks or {}
         self.check_url = check_url
@@ -89,7 +94,7 @@ class GatewayParts(Service):
 
         self.keys = mirror("keys", self.directory.keys, ApiKey)
         self.processors = mirror("processors", self.directory.processors, ProcessorCard)
-        self.endpoints = mirror("endpoints", self.directory.endpoints, Endpoint)
+        self.endpoints = mirror("endpoints", self.registrar.store.all, Endpoint)
         self.app_limits = mirror("limits", self.directory.app_limits, AppLimits)
         self.rates = Rates(stores.rates, self.app_limits, self.clock)
         self.uses = KeyUses(self.directory, self.keys)
@@ -98,8 +103,7 @@ class GatewayParts(Service):
         self.metrics = GatewayMetrics()
         self.metrics.registry.register(SpoolMetrics(self.acceptor.spool))
         mirrors = (self.keys, self.processors, self.endpoints, self.app_limits)
-        parts = (*mirrors, self.rates, self.uses, self.audit, self.acceptor, self.watch)
-        for part in parts:
+        for part in (*mirrors, self.rates, self.uses, self.audit, self.acceptor, self.watch):
             if isinstance(part, Service):
                 self.add_dependency(part)
 

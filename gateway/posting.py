@@ -2,16 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from ssl import SSLContext
+import socket
+from collections.abc import Iterator, Mapping
+from ssl import SSLContext, SSLError
 
 import httpx
 
 from gateway.delivery import Answered, CourierSettings, Ending, Unanswered, Undeliverable
-from processors.dependencies.guard import Guard, Refused, guarded_client
+from processors.dependencies.guard import Guard, Refused
+from processors.dependencies.guarded_client import guarded_client
 
 USER_AGENT = "Roughneck-Courier/1"
-EXCERPT_CHARACTERS = 256
+EXCERPT_BYTES = 256
+REASON_CHARACTERS = 256
+HEAD_MAX_BYTES = 128 * 1_024  # of an answer before its body, interim answers included
 KEEPALIVE_S = 5.0
 
 log = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ class Poster:
                 keepalive_expiry=KEEPALIVE_S,
             ),
             tls=tls,
+            answer_max_bytes=HEAD_MAX_BYTES + settings.response_max_bytes,
         )
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Ending:
@@ -44,12 +49,13 @@ class Poster:
         except Refused as error:
             return Undeliverable(str(error))
         except TimeoutError:
-            return Unanswered(f"no answer within {self._settings.total_timeout_s:g} s")
+            return Unanswered(f"no answer within {self._settings.total_timeout_s:g} s", "timeout")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return Unanswered(f"{type(error).__name__}: {error}"[:EXCERPT_CHARACTERS])
+            return Unanswered(f"{type(error).__name__}: {error}"[:REASON_CHARACTERS], kind(error))
         except Exception as error:  # what a stranger's bytes may trigger below httpx
             log.exception("posting a callback failed in an unforeseen way")
-            return Unanswered(f"{type(error).__name__}: {error}"[:EXCERPT_CHARACTERS])
+            told = f"{type(error).__name__}: {error}"[:REASON_CHARACTERS]
+            return Unanswered(told, "internal")
 
     async def close(self) -> None:
         """Close every connection."""
@@ -74,10 +80,34 @@ class Poster:
                         break
         except (TimeoutError, httpx.HTTPError):
             log.debug("an answer's body broke off", extra={"status": response.status_code})
-        return bytes(start[:EXCERPT_CHARACTERS])
+        return bytes(start[:EXCERPT_BYTES])
+
+
+def kind(error: Exception) -> str:
+    """The class of a failure, for the delivery log and for metrics."""
+    causes = list(chain_of(error))
+    if any(isinstance(cause, SSLError) for cause in causes):
+        return "tls"
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return "resolve"
+    match error:
+        case httpx.ConnectTimeout() | httpx.ConnectError():
+            return "connect"
+        case httpx.TimeoutException():
+            return "timeout"
+        case httpx.ProtocolError():
+            return "protocol"
+    return "reset"
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def excerpt(body: bytes) -> str:
     """The start of an answer's body as one printable line."""
-    text = body[:EXCERPT_CHARACTERS].decode(errors="replace")
+    text = body[:EXCERPT_BYTES].decode(errors="replace")
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

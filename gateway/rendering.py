@@ -11,6 +11,8 @@ import msgspec
 from streams.callbacks import CallbackRecord
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NULL = msgspec.Raw(b"null")
+TEST = "endpoint.test"
 
 
 class CallbackFault(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class CallbackData(msgspec.Struct, frozen=True):
     started_at: str | None
     ended_at: str
     error: CallbackFault | None
-    result: msgspec.Raw | None
+    result: msgspec.Raw  # any JSON; null where there is none, or a link instead
     result_bytes: int
     result_url: str | None
     tags: tuple[str, ...]
@@ -41,7 +43,8 @@ class CallbackData(msgspec.Struct, frozen=True):
 
 
 class CallbackBody(msgspec.Struct, frozen=True):
-    """A whole callback. `type` is `job.` and the state, `timestamp` the time of the ending."""
+    """A whole callback. `type` is `job.` and the state, or `endpoint.test`; `timestamp` the time of
+    the ending."""
 
     type: str
     timestamp: str
@@ -63,13 +66,14 @@ def render(record: CallbackRecord) -> bytes:
         started_at=timestamp(record.started_ms) if record.started_ms else None,
         ended_at=timestamp(record.ended_ms),
         error=CallbackFault(fault.code, fault.message) if fault else None,
-        result=None if record.result is None else msgspec.Raw(record.result),
+        result=NULL if record.result is None else msgspec.Raw(record.result),
         result_bytes=record.result_bytes,
         result_url=f"/v1/jobs/{record.job_id}/result" if linked else None,
         tags=tuple(record.tags),
         trace=record.trace or None,
     )
-    body = CallbackBody(f"job.{record.state}", timestamp(record.ended_ms), data)
+    kind = TEST if record.test else f"job.{record.state}"
+    body = CallbackBody(kind, timestamp(record.ended_ms), data)
     return msgspec.json.encode(body)
 
 

@@ -42,6 +42,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refresh_s: Annotated[float, msgspec.Meta(gt=0, le=5)] = 2.0  # age of keys and manifests
     page_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 200  # items of one page
     stop_s: Seconds = 10.0  # requests under way may take this long when the gateway stops
+    secret_overlap_s: Seconds = 86_400.0  # how long the old secret signs on after a rotation
     metrics_open_to_loopback: bool = True  # False: /metrics needs a key from anywhere
     trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
     audit_file: str = "~/.roughneck/audit.log"  # what operators did; empty: not kept

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from gateway.auth import OVERLAP_S, Scope
+from gateway.sealing import live_secrets
 from gateway.wire import (
     EVERY_ENDING,
     Aware,
@@ -23,6 +24,7 @@ from gateway.wire import (
 )
 from streams.callbacks import CallbackState, CallbackView
 from streams.directory import ApiKey, AppLimits, Endpoint, ProcessorCard
+from streams.endpoints import EndpointHealth
 from streams.model import Priority, ResourceClass, State
 
 APP = re.compile(r"(\*|[a-z0-9][a-z0-9_.-]{0,63})")
@@ -31,10 +33,15 @@ APP = re.compile(r"(\*|[a-z0-9][a-z0-9_.-]{0,63})")
 
 
 class CallbackReplayRequest(Request, frozen=True):
-    """Which callbacks to deliver again: by id, or all dead ones. `dry_run` only counts."""
+    """Which callbacks to deliver again: by id, or by endpoint and by when their jobs ended (`since`
+    counts in, `until` does not). Without `state` only dead ones. `dry_run` only counts."""
 
     ids: Annotated[tuple[str, ...], Meta(max_length=1_000)] | None = None
     app: Name | None = None
+    endpoint: Annotated[str, Meta(max_length=64)] | None = None
+    since: Aware | None = None
+    until: Aware | None = None
+    state: Literal["dead", "delivered"] = "dead"
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
     dry_run: bool = False
 
@@ -45,7 +52,9 @@ class DeliveryAttemptView(msgspec.Struct, frozen=True):
     at: datetime | None
     status: int  # 0: no answer came
     took_ms: int
+    error: str  # its class: timeout, connect, resolve, tls, reset, status_5xx …; empty: delivered
     reason: str
+    answer: str  # the start of what the receiver answered
 
 
 class CallbackDetail(msgspec.Struct, frozen=True):
@@ -61,6 +70,7 @@ class CallbackDetail(msgspec.Struct, frozen=True):
     url: str
     endpoint: str
     sequence: int  # the n-th ending of the job
+    test: bool  # of no job: made by POST /v1/endpoints/{id}:test
     due_at: datetime | None
     attempts: tuple[DeliveryAttemptView, ...]
 
@@ -79,9 +89,12 @@ class CallbackDetail(msgspec.Struct, frozen=True):
             url=shown_url(record.url),
             endpoint=record.endpoint,
             sequence=record.sequence,
+            test=record.test,
             due_at=moment(view.due_ms),
             attempts=tuple(
-                DeliveryAttemptView(moment(one.at_ms), one.status, one.took_ms, one.reason)
+                DeliveryAttemptView(
+                    moment(one.at_ms), one.status, one.took_ms, one.error, one.reason, one.answer
+                )
                 for one in view.attempts
             ),
         )
@@ -95,6 +108,7 @@ class EndpointRequest(Request, frozen=True):
 
     url: Url
     events: Events = EVERY_ENDING
+    ordered: bool = False  # one delivery at a time, each after the end of the one before
     app: Name | None = None
 
 
@@ -103,6 +117,7 @@ class EndpointPatch(Request, frozen=True):
 
     url: Url | None = None
     events: Events | None = None
+    ordered: bool | None = None
 
 
 class RotateRequest(Request, frozen=True):
@@ -112,30 +127,56 @@ class RotateRequest(Request, frozen=True):
 
 
 class EndpointView(msgspec.Struct, frozen=True):
-    """An endpoint. `secret` is there once: when it was made."""
+    """An endpoint and how it fares. `secret` is there once: when it was made."""
 
     id: str
     app: str
     url: str
     events: tuple[State, ...]
+    ordered: bool
     created_at: datetime | None
     disabled: str  # why nothing is delivered, empty while enabled
+    disabled_at: datetime | None
+    failures: int  # since the last success
+    failing_since: datetime | None
+    open_until: datetime | None  # its breaker lets nothing through before
     secrets_live: int
+    previous_secret_until: datetime | None
     secret: str | UnsetType = UNSET
 
     @classmethod
-    def of(cls, endpoint: Endpoint, secret: str | UnsetType = UNSET) -> Self:
+    def of(
+        cls,
+        endpoint: Endpoint,
+        health: EndpointHealth,
+        now_ms: int,
+        secret: str | UnsetType = UNSET,
+    ) -> Self:
         """The view of `endpoint`, with a secret only where it was just made."""
+        live = len(live_secrets(endpoint, now_ms))
         return cls(
             id=endpoint.id,
             app=endpoint.app,
             url=endpoint.url,
             events=endpoint.events,
+            ordered=endpoint.ordered,
             created_at=moment(endpoint.created_ms),
-            disabled=endpoint.disabled,
-            secrets_live=len(endpoint.secrets),
+            disabled=health.disabled,
+            disabled_at=moment(health.disabled_ms),
+            failures=health.failures,
+            failing_since=moment(health.failing_since_ms),
+            open_until=moment(health.open_until_ms if health.open_until_ms > now_ms else 0),
+            secrets_live=live,
+            previous_secret_until=moment(endpoint.previous_until_ms if live > 1 else 0),
             secret=secret,
         )
+
+
+class EndpointEnabled(msgspec.Struct, frozen=True):
+    """An endpoint that is sent to again; `replayed` counts what it had missed."""
+
+    endpoint: EndpointView
+    replayed: int
 
 
 AppOrEvery = Annotated[str, Meta(pattern=rf"^{APP.pattern}$(?!\n)")]

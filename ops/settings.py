@@ -16,6 +16,7 @@ import msgspec
 from msgspec import inspect as shapes
 
 from gateway.delivery import CourierSettings
+from gateway.sealing import SealSettings
 from gateway.settings import GatewaySettings
 from processors.dependencies.guard import GuardSettings
 from processors.dependencies.http import HttpSettings
@@ -81,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: EngineSettings = EngineSettings()
     gateway: GatewaySettings = GatewaySettings()
     courier: CourierSettings = CourierSettings()
+    secrets: SealSettings = SealSettings()
     network: GuardSettings = GuardSettings()
     processors: ProcessorSettings = ProcessorSettings()
     http: HttpSettings = HttpSettings()

@@ -1,5 +1,6 @@
 """Where the parts are put together: the gateway and the courier."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +10,13 @@ from mode import Service
 from gateway.app import build_app
 from gateway.audit import AuditLog, path_of
 from gateway.courier import Courier
+from gateway.courier_metrics import CourierMetrics
 from gateway.journal.acceptor import JournalAcceptor
 from gateway.journal.shipper import Destination
 from gateway.parts import GatewayParts, Stores
 from gateway.posting import Poster
 from gateway.pressure import Pressure
+from gateway.sealing import Seals
 from gateway.server import GatewayServer
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.settings import Settings
@@ -54,10 +57,13 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         acceptor=acceptor,
         audit=AuditLog(path_of(settings.gateway)),
         copies=folder / "copies" if folder else None,
+        seals=seals_of(settings, make=True),
     )
     services: list[Service] = [Connected([control, reading, waiting])]
     if with_courier:
-        services += build_courier(settings)
+        told = CourierMetrics()
+        parts.metrics.add(told.registry)
+        services += build_courier(settings, told)
     server = GatewayServer(build_app(parts), parts)
     return [*services, server, Said(lambda: {"url": server.url})]
 
@@ -89,10 +95,47 @@ class Said(Service):
         log.info("gateway is ready", extra=dict(self._facts()))
 
 
-def build_courier(settings: Settings) -> list[Service]:
-    """The courier, on connections of its own, since it waits for callbacks on one of them."""
+def build_courier(settings: Settings, told: CourierMetrics) -> list[Service]:
+    """The courier, on connections of its own, since it waits for callbacks on one of them.
+
+    `told` hears of every delivery.
+    """
     client = open_redis(settings.redis, "courier")
-    engine = engine_over(client, settings)
+    callbacks = engine_over(client, settings).callbacks
     poster = Poster(Guard(settings.network), settings.courier)
-    courier = Courier(engine.callbacks, engine.directory, poster, settings.courier)
+    courier = Courier(callbacks, poster, seals_of(settings), settings.courier, listener=told)
     return [Connected([client]), courier]
+
+
+def build_courier_alone(settings: Settings) -> list[Service]:
+    """The courier as a process of its own, with its metrics where a port is set."""
+    told = CourierMetrics()
+    port = settings.courier.metrics_port
+    scraped: list[Service] = [Scraped(told, port)] if port else []
+    return [*scraped, *build_courier(settings, told)]
+
+
+def seals_of(settings: Settings, *, make: bool = False) -> Seals:
+    """What seals and opens secrets here; `make` makes the key file where there is none."""
+    seals = Seals(Path(settings.secrets.key_file))
+    if make:
+        seals.ensure()
+    return seals
+
+
+class Scraped(Service):
+    """Answers Prometheus on loopback for a process that serves nothing else. Raises OSError."""
+
+    def __init__(self, told: CourierMetrics, port: int) -> None:
+        super().__init__()
+        self._told = told
+        self._port = port
+        self._close: Callable[[], None] = lambda: None
+
+    async def on_start(self) -> None:
+        """Listen."""
+        self._close = self._told.serve("127.0.0.1", self._port)
+
+    async def on_stop(self) -> None:
+        """Close."""
+        await asyncio.to_thread(self._close)

@@ -1,17 +1,32 @@
-"""The callbacks' own retry stream: frozen records, leased to couriers, settled, replayed."""
+"""The callbacks' own streams, one lane for each endpoint: frozen records, leased to couriers,
+settled, replayed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
+from streams.deliveries import (
+    BreakerRule,
+    DeliveryLimits,
+    DeliverySettled,
+    DeliverySettlement,
+    DeliveryTake,
+    DeliveryVerdict,
+    parse_settled,
+    settle_arguments,
+)
+from streams.endpoints import EndpointStore
 from streams.keyspace import Keyspace
 from streams.model import Fault, Page, Settled, State
 from streams.scripts import Client, Scripts, pairs, text, translated
 from streams.settings import EngineSettings
+from streams.wire import Call, Wire
 
-REASON_MAX = 300  # characters kept of why an attempt failed
+LISTED_MAX = 10_000  # callbacks of one state that a listing looks through
+CHUNK = 200
+BELL = "callbacks"  # the doorbell that couriers wait at
 
 
 class CallbackState(StrEnum):
@@ -42,15 +57,20 @@ class CallbackRecord(msgspec.Struct, frozen=True):
     sequence: int  # the n-th ending of the job, from 1
     tags: tuple[str, ...] = ()
     trace: str = ""
+    test: bool = False  # of no job: somebody asked whether the endpoint can be reached
 
 
 class CallbackLease(msgspec.Struct, frozen=True):
-    """The right to deliver one callback; `attempt` counts from 1."""
+    """The right to deliver one callback; `attempt` counts from 1.
+
+    `edition` counts the changes of the endpoint; a verdict of an older one disables nothing.
+    """
 
     id: str
     token: str
     attempt: int
     record: CallbackRecord
+    edition: str = ""
 
 
 class DeliveryAttempt(msgspec.Struct, frozen=True):
@@ -60,6 +80,8 @@ class DeliveryAttempt(msgspec.Struct, frozen=True):
     status: int
     took_ms: int
     reason: str
+    error: str = ""  # its class: timeout, connect, tls, status_5xx …; empty for a success
+    answer: str = ""  # the start of what the receiver answered
 
 
 class CallbackView(msgspec.Struct, frozen=True):
@@ -73,32 +95,31 @@ class CallbackView(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Delivered(msgspec.Struct, frozen=True, tag="delivered"):
-    """The receiver said 2xx."""
+class CallbackFilter(msgspec.Struct, frozen=True):
+    """Which callbacks: `since_ms` and `until_ms` are about when the job ended, 0 for no bound."""
 
-    status: int
-    took_ms: int = 0
+    app: str | None = None
+    states: tuple[CallbackState, ...] = tuple(CallbackState)
+    endpoint: str | None = None
+    since_ms: int = 0
+    until_ms: int = 0
+
+    @property
+    def narrow(self) -> bool:
+        """Whether more than the state has to be looked at."""
+        return bool(self.app or self.endpoint or self.since_ms or self.until_ms)
+
+    def fits(self, app: str, endpoint: str, ended_ms: int) -> bool:
+        """Whether a callback with these values is among them."""
+        return (
+            self.app in (None, app)
+            and self.endpoint in (None, endpoint)
+            and ended_ms >= self.since_ms
+            and (not self.until_ms or ended_ms < self.until_ms)
+        )
 
 
-class RetryDelivery(msgspec.Struct, frozen=True, tag="retry"):
-    """Another attempt after `delay_ms`; `counts` says whether this one used up a try."""
-
-    delay_ms: int
-    reason: str
-    status: int = 0
-    took_ms: int = 0
-    counts: bool = True
-
-
-class DeadDelivery(msgspec.Struct, frozen=True, tag="dead"):
-    """No further attempt by itself: the callback becomes a dead letter with this reason."""
-
-    reason: str
-    status: int = 0
-    took_ms: int = 0
-
-
-DeliveryVerdict = Delivered | RetryDelivery | DeadDelivery
+EVERY_CALLBACK = CallbackFilter()
 
 
 class CallbackTaken(msgspec.Struct, frozen=True):
@@ -118,27 +139,49 @@ class CallbackStore:
         self._keys = keyspace
         self._settings = settings or EngineSettings()
         self._scripts = Scripts(redis, keyspace, self._settings)
+        self._wire = Wire(redis, keyspace, self._scripts)
+        self.endpoints = EndpointStore(redis, keyspace, self._scripts)
+
+    async def turn(
+        self,
+        settlements: Sequence[DeliverySettlement],
+        wanted: DeliveryTake | None,
+        rule: BreakerRule,
+    ) -> tuple[list[DeliverySettled], CallbackTaken]:
+        """Settle and then take, in one round trip. Repeatable as a whole; `close` in the end."""
+        calls: list[Call] = []
+        if settlements:
+            calls.append(("callbacks_settle", settle_arguments(settlements, rule)))
+        if wanted:
+            calls.append(("callbacks_take", wanted.arguments()))
+        replies = await self._wire.call(calls) if calls else []
+        answers = parse_settled(replies.pop(0)) if settlements else []
+        ceiling_ms = self._settings.poll_ceiling_ms
+        taken = parse_taken(replies.pop(0), ceiling_ms) if wanted else CallbackTaken([], ceiling_ms)
+        return answers, taken
+
+    async def close(self) -> None:
+        """Close the connection that `turn` uses."""
+        await self._wire.close()
 
     async def take(
-        self, courier: str, sequence: int, slots: int, lease_ms: int = 30_000
+        self,
+        courier: str,
+        sequence: int,
+        slots: int,
+        lease_ms: int = 30_000,
+        limits: DeliveryLimits | None = None,
     ) -> CallbackTaken:
-        """Lease at most `slots` callbacks. `sequence` rises by one per call; the last one again
-        gives the same leases again."""
-        nonce = courier.rsplit("-", 1)[-1]
-        again, *rows = await self._scripts.run(
-            "callbacks_take", courier, sequence, f"{nonce}.c{sequence}", slots, lease_ms
-        )
-        ceiling = self._settings.poll_ceiling_ms
-        leases = []
-        for callback_id, token, flat in rows:
-            row = record_row(flat)
-            record = parse_record(text(callback_id), row)
-            leases.append(CallbackLease(record.id, text(token), int(row["tries"]), record))
-        return CallbackTaken(leases, ceiling if again < 0 else min(again, ceiling))
+        """Lease at most `slots` callbacks of endpoints that have room. `sequence` rises by one per
+        call; the last one again gives the same leases again."""
+        limits = limits or DeliveryLimits()
+        wanted = DeliveryTake(courier, sequence, slots, lease_ms, limits)
+        reply = await self._scripts.run("callbacks_take", *wanted.arguments())
+        return parse_taken(reply, self._settings.poll_ceiling_ms)
 
     async def wait(self, after: str, block_ms: int) -> str:
-        """Wait until a callback is recorded after the entry `after`; the newest entry's id."""
-        key = self._keys.key("callbacks")
+        """Wait for the doorbell to ring after its entry `after`; the newest entry's id."""
+        key = self._keys.key("doorbell_", BELL)
         with translated():
             reply = await self._redis.xread({key: after or "$"}, block=block_ms, count=100)
         return text(reply[0][1][-1][0]) if reply else after
@@ -152,25 +195,33 @@ class CallbackStore:
         return frozenset(text(callback_id) for callback_id in lost)
 
     async def settle(self, callback_id: str, token: str, verdict: DeliveryVerdict) -> Settled:
-        """Write how a delivery ended, fenced by its token. Repeatable."""
-        row: tuple[str, int, int, str, int]
-        match verdict:
-            case Delivered(status, took_ms):
-                row = ("delivered", 0, status, "", took_ms)
-            case RetryDelivery(delay_ms, reason, status, took_ms, counts):
-                row = ("retry" if counts else "put_back", delay_ms, status, reason, took_ms)
-            case DeadDelivery(reason, status, took_ms):
-                row = ("dead", 0, status, reason, took_ms)
-        kind, delay_ms, status, reason, took_ms = row
-        line = " ".join(reason.split())[:REASON_MAX]
-        answer = await self._scripts.run(
-            "callbacks_settle", callback_id, token, kind, delay_ms, status, line, took_ms
-        )
-        return Settled(text(answer))
+        """Write how one delivery ended, fenced by its token. Repeatable."""
+        (settled,) = await self.settle_all([DeliverySettlement(callback_id, token, verdict)])
+        return settled.answer
+
+    async def settle_all(
+        self, settlements: Sequence[DeliverySettlement], rule: BreakerRule | None = None
+    ) -> list[DeliverySettled]:
+        """Write how deliveries ended, each fenced by its token. Repeatable; at most 100 a call."""
+        arguments = settle_arguments(settlements, rule or BreakerRule())
+        return parse_settled(await self._scripts.run("callbacks_settle", *arguments))
 
     async def replay(self, callback_ids: Sequence[str]) -> int:
         """Deliver ended callbacks once more, same webhook-id and bytes; how many."""
         return int(await self._scripts.run("callbacks_replay", *callback_ids))
+
+    async def test(self, callback_id: str, endpoint: str, app: str, url: str) -> bool:
+        """Record a callback of no job for an endpoint. False when that id was recorded before."""
+        return bool(await self._scripts.run("callbacks_test", callback_id, endpoint, app, url))
+
+    async def sweep(self, endpoint: str, start: str = "-", count: int = 100) -> tuple[int, str]:
+        """Mend one page of an endpoint's lane; (how many, start of the next page or `-`)."""
+        mended, following = await self._scripts.run("callbacks_sweep", endpoint, start, count)
+        return int(mended), text(following)
+
+    async def recount_hosts(self, count: int = 5_000) -> int:
+        """Count the deliveries under way by host anew; how many there are in all."""
+        return int(await self._scripts.run("callbacks_recount", count))
 
     async def get(self, callback_id: str) -> CallbackView | None:
         """One callback with its delivery log, or None."""
@@ -178,26 +229,29 @@ class CallbackStore:
         return found[0] if found else None
 
     async def page(
-        self,
-        app: str | None = None,
-        state: CallbackState | None = None,
-        cursor: str = "",
-        limit: int = 50,
+        self, wanted: CallbackFilter = EVERY_CALLBACK, cursor: str = "", limit: int = 50
     ) -> Page[CallbackView]:
         """Callbacks, waiting ones first, then the newest."""
         ids: list[str] = []
-        for each in [state] if state else list(CallbackState):
-            ids += await self._ids(each)
-        start = int(cursor or 0)
+        for state in wanted.states:
+            ids += await self._ids(state, wanted.since_ms)
         found: list[CallbackView] = []
-        position = start
+        position = int(cursor or 0)
         while position < len(ids) and len(found) < limit:
-            chunk = ids[position : position + limit - len(found)]
-            for view in await self._views(chunk):
-                if app in (None, view.record.app):
-                    found.append(view)
+            chunk = ids[position : position + min(CHUNK, limit - len(found))]
+            found += await self._views(await self._fitting(chunk, wanted))
             position += len(chunk)
         return Page(found, str(position) if position < len(ids) else "")
+
+    async def matching(
+        self, wanted: CallbackFilter, settled_ms: int = 0
+    ) -> AsyncIterator[list[str]]:
+        """Ids of all that fit and ended no earlier than `settled_ms`, in chunks, newest first; at
+        most 10,000 of a state."""
+        for state in wanted.states:
+            ids = await self._ids(state, max(wanted.since_ms, settled_ms))
+            for start in range(0, len(ids), CHUNK):
+                yield await self._fitting(ids[start : start + CHUNK], wanted)
 
     async def counts(self) -> dict[str, int]:
         """`recorded` = `waiting` + `delivered` + `dead`, ever (I12)."""
@@ -205,26 +259,73 @@ class CallbackStore:
             rows = await self._redis.hgetall(self._keys.key("callback_counts"))
         return {text(field): int(count) for field, count in rows.items()}
 
-    async def _ids(self, state: CallbackState) -> list[str]:
+    async def _ids(self, state: CallbackState, since_ms: int) -> list[str]:
+        if state is CallbackState.WAITING:
+            return await self._waiting()
+        name = "callback_done" if state is CallbackState.DELIVERED else "callback_dead"
         with translated():
-            if state is CallbackState.WAITING:
-                entries = await self._redis.xrange(self._keys.key("callbacks"), count=10_000)
-                due = await self._redis.zrange(self._keys.key("callback_due"), 0, 10_000)
-                return [text(fields[b"c"]) for _, fields in entries] + [text(i) for i in due]
-            name = "callback_done" if state is CallbackState.DELIVERED else "callback_dead"
-            return [text(i) for i in await self._redis.zrevrange(self._keys.key(name), 0, 10_000)]
+            ids = await self._redis.zrange(
+                *(self._keys.key(name), "+inf", since_ms),
+                byscore=True,
+                desc=True,
+                offset=0,
+                num=LISTED_MAX,
+            )
+        return [text(callback_id) for callback_id in ids]
+
+    async def _waiting(self) -> list[str]:
+        """Those under way, then those in the lanes, then those that are due later."""
+        keys = self._keys
+        with translated():
+            held = await self._redis.zrange(keys.key("callback_leases"), 0, LISTED_MAX - 1)
+            ids = [text(member).split("|")[0] for member in held]
+            lanes = await self._redis.zrange(keys.key("callback_lanes"), 0, LISTED_MAX - 1)
+            for lane in lanes:
+                key, room = keys.key("callbacks_", text(lane)), LISTED_MAX - len(ids)
+                entries = await self._redis.xrange(key, count=max(1, room))
+                ids += [text(fields[b"c"]) for _, fields in entries]
+            ids += map(text, await self._redis.zrange(keys.key("callback_due"), 0, LISTED_MAX - 1))
+        return list(dict.fromkeys(ids))[:LISTED_MAX]
+
+    async def _fitting(self, ids: Sequence[str], wanted: CallbackFilter) -> list[str]:
+        if not wanted.narrow:
+            return list(ids)
+        rows = await self._rows("hmget", ids, ["app", "endpoint", "end"])
+        return [
+            callback_id
+            for callback_id, (app, endpoint, ended) in zip(ids, rows, strict=True)
+            if ended is not None and wanted.fits(text(app), text(endpoint), int(ended))
+        ]
 
     async def _views(self, ids: Sequence[str]) -> list[CallbackView]:
-        with translated():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for callback_id in ids:
-                    pipe.hgetall(self._keys.key("callback_", callback_id))
-                rows = await pipe.execute()
+        rows = await self._rows("hgetall", ids)
         return [
             parse_view(callback_id, {text(name): value for name, value in row.items()})
             for callback_id, row in zip(ids, rows, strict=True)
             if row
         ]
+
+    async def _rows(self, command: str, ids: Sequence[str], *arguments: Any) -> list[Any]:
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for callback_id in ids:
+                    getattr(pipe, command)(self._keys.key("callback_", callback_id), *arguments)
+                rows: list[Any] = await pipe.execute()
+        return rows
+
+
+def parse_taken(reply: Sequence[Any], ceiling_ms: int) -> CallbackTaken:
+    """The leases that a take answered."""
+    again, *rows = reply
+    leases = [parse_lease(text(id_), text(token), flat) for id_, token, flat in rows]
+    return CallbackTaken(leases, ceiling_ms if again < 0 else min(again, ceiling_ms))
+
+
+def parse_lease(callback_id: str, token: str, flat: Iterable[Any]) -> CallbackLease:
+    """A lease from the answer of take."""
+    row = record_row(flat)
+    record = parse_record(callback_id, row)
+    return CallbackLease(callback_id, token, int(row["tries"]), record, text(row.get("edition")))
 
 
 def record_row(flat: Iterable[Any]) -> dict[str, bytes]:
@@ -253,15 +354,16 @@ def parse_record(callback_id: str, row: dict[str, bytes]) -> CallbackRecord:
         sequence=int(row["sequence"]),
         tags=tuple(text(row["tags"]).split()),
         trace=text(row["trace"]),
+        test="test" in row,
     )
 
 
 def parse_view(callback_id: str, row: dict[str, bytes]) -> CallbackView:
     """A callback with its delivery log from its record's fields."""
     log = []
-    for line in text(row.get("log")).splitlines():
-        at_ms, status, took_ms, reason = line.split("\t", 3)
-        log.append(DeliveryAttempt(int(at_ms), int(status), int(took_ms), reason))
+    for attempt in text(row.get("log")).splitlines():
+        at_ms, status, took_ms, error, reason, answer = attempt.split("\t", 5)
+        log.append(DeliveryAttempt(int(at_ms), int(status), int(took_ms), reason, error, answer))
     return CallbackView(
         record=parse_record(callback_id, row),
         state=CallbackState(text(row["status"])),

@@ -1,6 +1,7 @@
 """What apps and operators register, kept in Redis: processors, workers, endpoints, keys, limits.
 
-Plain records, each written whole by one command; nothing here takes part in a job's life.
+Plain records, each written whole by one command; nothing here takes part in a job's life. Endpoints
+are read and written by `streams.endpoints`.
 """
 
 from collections.abc import Mapping
@@ -61,10 +62,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     id: str
     app: str
     url: str  # origin and path prefix
-    secrets: tuple[str, ...]  # `whsec_…`, newest first, at most two
+    secrets: tuple[str, ...]  # sealed, newest first, at most two
     events: tuple[State, ...]
     created_ms: int
-    disabled: str = ""  # why no delivery is attempted, empty while enabled
+    previous_until_ms: int = 0  # when the second secret ends; 0: with the next rotation
+    ordered: bool = False  # one delivery at a time, each after the end of the one before
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -108,24 +110,6 @@ class Directory:
     async def forget_processor(self, name: str) -> bool:
         """Remove a manifest; submits of it are refused from then on. False if there was none."""
         return await self._delete("processors", name)
-
-    async def put_endpoint(self, endpoint: Endpoint) -> None:
-        """Create or replace an endpoint."""
-        await self._put("endpoints", endpoint.id, endpoint)
-
-    async def endpoints(self) -> dict[str, Endpoint]:
-        """Every endpoint by id."""
-        return await self._all("endpoints", Endpoint)
-
-    async def endpoint(self, endpoint_id: str) -> Endpoint | None:
-        """One endpoint, or None."""
-        with translated():
-            raw = await self._redis.hget(self._keys.key("endpoints"), endpoint_id)
-        return None if raw is None else msgspec.json.decode(raw, type=Endpoint)
-
-    async def delete_endpoint(self, endpoint_id: str) -> bool:
-        """Remove an endpoint. False if there was none."""
-        return await self._delete("endpoints", endpoint_id)
 
     async def put_key(self, key: ApiKey) -> None:
         """Create or replace an API key."""

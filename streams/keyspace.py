@@ -39,7 +39,8 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     worker_          STRING  60 s           a worker's announcement
     workers          ZSET    permanent      workers by when they were last heard of
     processors       HASH    until forgotten  published manifests by name
-    endpoints        HASH    permanent      callback endpoints by id
+    endpoints        HASH    permanent      callback endpoints by id, their secrets sealed
+    endpoint_        HASH    until forgotten  an endpoint's breaker, and whether it is disabled
     keys             HASH    permanent      API keys by id, hashed
     key_uses         HASH    permanent      when each API key was last used, within a minute
     app_limits       HASH    permanent      what apps may ask of gateways; `*` is for all others
@@ -48,8 +49,10 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     schedules        ZSET    permanent      schedules in the order of their names
     schedule_due     ZSET    permanent      schedules by when their next tick runs
     callback_        HASH    retention      one callback's frozen values and its delivery log
-    callbacks        STREAM  while in use   callbacks to deliver
-    callback_leases  ZSET    permanent      deliveries under way, by deadline
+    callbacks_       STREAM  while in use   one endpoint's lane: callbacks to deliver there
+    callback_lanes   ZSET    permanent      endpoints with callbacks to deliver, by when to look
+    callback_leases  ZSET    permanent      deliveries under way: `id|entry|endpoint` by deadline
+    callback_hosts   HASH    permanent      deliveries under way by host
     callback_due     ZSET    permanent      callbacks that wait for their next attempt
     callback_dead    ZSET    by retention   callbacks given up, by time
     callback_done    ZSET    by retention   callbacks delivered, by time
@@ -60,15 +63,15 @@ import msgspec
 
 GROUP = "workers"  # the consumer group of every lane
 FLOW = "flow"  # the processor of flows' own jobs, which the engine itself runs
-COURIERS = "couriers"  # the consumer group of the stream of callbacks
+COURIERS = "couriers"  # the consumer group of every lane of callbacks
 
 PLAIN = frozenset(
     (
         *("gate", "counts", "blocked", "expiring", "limits", "events", "apps"),
         *("flow_steps", "flow_fans"),
         *("shipped", "verdicts", "audit"),
-        *("workers", "processors", "endpoints", "keys", "callbacks", "callback_leases"),
-        *("callback_due", "callback_dead", "callback_done", "callback_counts"),
+        *("workers", "processors", "endpoints", "keys", "callback_lanes", "callback_leases"),
+        *("callback_hosts", "callback_due", "callback_dead", "callback_done", "callback_counts"),
         *("key_uses", "app_limits", "schedules", "schedule_due"),
     )
 )
@@ -76,7 +79,18 @@ PREFIXES = frozenset(
     (
         *("job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_"),
         *("leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_"),
-        *("dead_", "worker_", "callback_", "rate_", "flow_", "flow_jobs_", "flows_", "schedule_"),
+        *(
+            "dead_",
+            "worker_",
+            "callback_",
+            "callbacks_",
+            "endpoint_",
+            "rate_",
+            "flow_",
+            "flow_jobs_",
+            "flows_",
+            "schedule_",
+        ),
     )
 )
 

@@ -1,30 +1,29 @@
-"""`roughneck endpoints` and `roughneck callbacks`: where apps are told, and what was told them."""
+"""`roughneck endpoints`: where apps are told how their jobs ended."""
 
-import secrets
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import click
-import msgspec
 
-from gateway.signing import new_secret
+from gateway.registrar import Registrar, Standing
 from gateway.wire_registry import CallbackDetail, EndpointView
+from ops.cli.callbacks import UnknownRecord, card_of
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.links import Engine
+from ops.wiring import seals_of
 from processors.dependencies.guard import Guard
 from streams.callbacks import CallbackState, CallbackView
 from streams.clock import SystemClock
-from streams.directory import Endpoint
-from streams.errors import Rejected
-from streams.ids import base32
 from streams.model import ENDED, State
 
 ENDINGS = [str(state) for state in State if state in ENDED]
+TEST_WAIT_S = 20.0
+LOOK_EVERY_S = 0.2
 
-
-class UnknownRecord(Rejected):
-    """No endpoint or callback has that id."""
-
-    code = "unknown_record"
+T = TypeVar("T")
 
 
 @click.group(cls=Group)
@@ -36,18 +35,12 @@ def endpoints() -> None:
 @app_option()
 @pass_session
 def list_endpoints(session: Session, /, app: str | None) -> None:
-    """The endpoints, without their secrets."""
-    found = session.with_engine(lambda engine: engine.directory.endpoints())
-    views = [EndpointView.of(one) for one in found.values() if app in (None, one.app)]
+    """The endpoints and how they fare, without their secrets."""
+    standings = with_registrar(session, lambda registrar: registrar.all())
+    ages_ms = with_registrar(session, lambda registrar: registrar.store.now()).ages_ms
+    views = [view_of(one) for one in standings if app in (None, one.endpoint.app)]
     rows = [
-        {
-            "ID": view.id,
-            "APP": view.app,
-            "URL": view.url,
-            "EVENTS": ",".join(view.events),
-            "DISABLED": view.disabled,
-            "CREATED": age_of(view.created_at),
-        }
+        {**_row(view), "OLDEST": f"{ages_ms[view.id] / 1_000:.0f} s" if view.id in ages_ms else ""}
         for view in sorted(views, key=lambda view: (view.app, view.url))
     ]
     session.screen.show(views, rows, empty="no endpoint is registered")
@@ -60,38 +53,63 @@ def list_endpoints(session: Session, /, app: str | None) -> None:
 @click.argument("url")
 @app_option(required=True, help="The app that is told.")
 @click.option("--event", "events", multiple=True, type=click.Choice(ENDINGS), help="Repeat it.")
+@click.option("--ordered", is_flag=True, help="One delivery at a time, in the order of the ends.")
 @pass_session
-def create(session: Session, /, url: str, app: str, events: tuple[str, ...]) -> None:
+def create(
+    session: Session, /, url: str, app: str, events: tuple[str, ...], *, ordered: bool
+) -> None:
     """Register URL; prints the secret that signs what is sent there, this once."""
     target = Guard(session.settings.network).check_url(url)
-    secret = new_secret()
-    endpoint = Endpoint(
-        id=f"ep_{base32(secrets.randbits(80), 16)}",
-        app=app,
-        url=target.url,
-        secrets=(secret,),
-        events=tuple(State(event) for event in events or ENDINGS),
-        created_ms=SystemClock().now_ms(),
+    told = [State(event) for event in events or ENDINGS]
+    standing, secret = with_registrar(
+        session, lambda registrar: registrar.create(app, target.url, told, ordered=ordered)
     )
-    session.with_engine(lambda engine: engine.directory.put_endpoint(endpoint))
-    facts = {"id": endpoint.id, "app": app, "url": endpoint.url, "secret": secret}
-    session.screen.card(EndpointView.of(endpoint, secret), facts)
+    _show_secret(session, standing, secret)
+
+
+@endpoints.command("rotate")
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--drop-previous", is_flag=True, help="End the old secret at once: it leaked.")
+@pass_session
+def rotate(session: Session, /, endpoint_id: str, *, drop_previous: bool) -> None:
+    """Make a new secret and print it; the old one signs on for a day."""
+    standing, secret = of_one(
+        session,
+        endpoint_id,
+        lambda registrar: registrar.rotate(endpoint_id, drop_previous=drop_previous),
+    )
+    _show_secret(session, standing, secret)
+
+
+@endpoints.command("test")
+@click.argument("endpoint_id", metavar="ID")
+@pass_session
+def test(session: Session, /, endpoint_id: str) -> None:
+    """Send a callback of no job and wait for what becomes of it."""
+
+    async def act(engine: Engine) -> CallbackView:
+        callback_id = found(await registrar_of(session, engine).test(endpoint_id), endpoint_id)
+        deadline = time.monotonic() + TEST_WAIT_S
+        while True:
+            view = await engine.callbacks.get(callback_id)
+            assert view is not None  # what waits has no lifetime
+            tried = view.attempts or view.state is not CallbackState.WAITING
+            if tried or time.monotonic() > deadline:
+                return view
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    view = CallbackDetail.of(session.with_engine(act))
+    session.screen.card(view, card_of(view))
 
 
 @endpoints.command("enable")
 @click.argument("endpoint_id", metavar="ID")
 @pass_session
 def enable(session: Session, /, endpoint_id: str) -> None:
-    """Deliver again to an endpoint that was disabled."""
-
-    async def act(engine: Engine) -> None:
-        known = await engine.directory.endpoint(endpoint_id)
-        if known is None:
-            raise UnknownRecord(f"there is no endpoint {endpoint_id}")
-        await engine.directory.put_endpoint(msgspec.structs.replace(known, disabled=""))
-
-    session.with_engine(act)
-    session.screen.say(f"{endpoint_id} is enabled", {"id": endpoint_id, "outcome": "enabled"})
+    """Deliver again to an endpoint that was disabled, also what it has missed since."""
+    _, replayed = of_one(session, endpoint_id, lambda registrar: registrar.enable(endpoint_id))
+    facts = {"id": endpoint_id, "outcome": "enabled", "replayed": replayed}
+    session.screen.say(f"{endpoint_id} is enabled; {replayed} callbacks are delivered again", facts)
 
 
 @endpoints.command("delete")
@@ -99,92 +117,74 @@ def enable(session: Session, /, endpoint_id: str) -> None:
 @pass_session
 def delete(session: Session, /, endpoint_id: str) -> None:
     """Remove an endpoint; callbacks that wait for it become dead letters."""
-    if not session.with_engine(lambda engine: engine.directory.delete_endpoint(endpoint_id)):
+    if not with_registrar(session, lambda registrar: registrar.store.delete(endpoint_id)):
         raise UnknownRecord(f"there is no endpoint {endpoint_id}")
     session.screen.say(f"{endpoint_id} is deleted", {"id": endpoint_id, "outcome": "deleted"})
 
 
-@click.group(cls=Group)
-def callbacks() -> None:
-    """Callbacks: list, show and replay them."""
-
-
-@callbacks.command("list")
-@app_option()
-@click.option("--state", type=click.Choice([str(state) for state in CallbackState]))
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000))
+@endpoints.command("new-key")
 @pass_session
-def list_callbacks(session: Session, /, app: str | None, state: str | None, limit: int) -> None:
-    """Callbacks: waiting ones first, then the newest."""
-    wanted = CallbackState(state) if state else None
+def new_key(session: Session, /) -> None:
+    """Put a new key into the file that seals secrets, and seal every secret anew with it.
 
-    async def act(engine: Engine) -> list[CallbackView]:
-        page = await engine.callbacks.page(app, wanted, limit=limit)
-        return list(page.items)
-
-    views = [CallbackDetail.of(view) for view in session.with_engine(act)]
-    session.screen.show(views, [_callback_row(view) for view in views], empty="no callbacks")
-
-
-@callbacks.command("show")
-@click.argument("callback_id", metavar="ID")
-@pass_session
-def show_callback(session: Session, /, callback_id: str) -> None:
-    """One callback with every attempt to deliver it."""
-    found = session.with_engine(lambda engine: engine.callbacks.get(callback_id))
-    if found is None:
-        raise UnknownRecord(f"there is no callback {callback_id}")
-    view = CallbackDetail.of(found)
-    attempts = [
-        f"{local(one.at)}  {one.status or 'no answer'}  {one.took_ms} ms  {one.reason}"
-        for one in view.attempts
-    ]
-    facts = {
-        "callback": view.id,
-        "state": view.state,
-        "job": f"{view.job_id} ({view.job_state})",
-        "app": view.app,
-        "url": view.url,
-        "next attempt": local(view.due_at),
-        "reason": view.reason,
-        "attempts": "\n".join(attempts),
-    }
-    session.screen.card(view, facts)
+    Keys of before stay in the file: gateways and couriers elsewhere need the new file first.
+    """
+    seals = seals_of(session.settings)
+    key_id = seals.add_key()
+    count = with_registrar(session, lambda registrar: registrar.reseal())
+    facts = {"key": key_id, "file": str(seals.path), "resealed": count}
+    session.screen.say(f"key {key_id} seals from now on; {count} endpoints sealed anew", facts)
 
 
-@callbacks.command("replay")
-@click.argument("callback_ids", metavar="[ID]...", nargs=-1)
-@app_option()
-@click.option("--dead", is_flag=True, help="All dead ones, of --app if given.")
-@pass_session
-def replay(
-    session: Session, /, callback_ids: tuple[str, ...], app: str | None, *, dead: bool
-) -> None:
-    """Deliver ended callbacks once more, with the same webhook-id and the same bytes."""
-    if bool(callback_ids) == dead:
-        raise click.UsageError("name callbacks, or say --dead")
-
-    async def act(engine: Engine) -> int:
-        ids = list(callback_ids)
-        if dead:
-            page = await engine.callbacks.page(app, CallbackState.DEAD, limit=1_000)
-            ids = [view.record.id for view in page.items]
-        return await engine.callbacks.replay(ids) if ids else 0
-
-    count = session.with_engine(act)
-    session.screen.say(f"{count} callbacks are delivered once more", {"replayed": count})
+def registrar_of(session: Session, engine: Engine) -> Registrar:
+    """What registers endpoints, with this machine's key file."""
+    overlap_s = session.settings.gateway.secret_overlap_s
+    return Registrar(engine.callbacks, seals_of(session.settings, make=True), overlap_s=overlap_s)
 
 
-def _callback_row(view: CallbackDetail) -> Row:
-    last = view.attempts[-1] if view.attempts else None
+def with_registrar(session: Session, act: Callable[[Registrar], Awaitable[T]]) -> T:
+    """What `act` answers, given the registrar."""
+
+    async def run(engine: Engine) -> T:
+        return await act(registrar_of(session, engine))
+
+    return session.with_engine(run)
+
+
+def of_one(
+    session: Session, endpoint_id: str, act: Callable[[Registrar], Awaitable[T | None]]
+) -> T:
+    """What `act` answers of one endpoint. Raises UnknownRecord when there is none."""
+    return found(with_registrar(session, act), endpoint_id)
+
+
+def found(answer: T | None, endpoint_id: str) -> T:
+    """The answer. Raises UnknownRecord without one."""
+    if answer is None:
+        raise UnknownRecord(f"there is no endpoint {endpoint_id}")
+    return answer
+
+
+def view_of(standing: Standing) -> EndpointView:
+    """An endpoint as it is shown."""
+    return EndpointView.of(standing.endpoint, standing.health, SystemClock().now_ms())
+
+
+def _show_secret(session: Session, standing: Standing, secret: str) -> None:
+    endpoint, now_ms = standing.endpoint, SystemClock().now_ms()
+    facts = {"id": endpoint.id, "app": endpoint.app, "url": endpoint.url, "secret": secret}
+    session.screen.card(EndpointView.of(endpoint, standing.health, now_ms, secret), facts)
+
+
+def _row(view: EndpointView) -> Row:
     return {
         "ID": view.id,
-        "STATE": view.state,
         "APP": view.app,
-        "JOB": view.job_id,
-        "ENDED": view.job_state,
-        "ATTEMPTS": len(view.attempts),
-        "LAST": "" if last is None else str(last.status or "no answer"),
-        "NEXT": age_of(view.due_at),
         "URL": view.url,
+        "EVENTS": ",".join(view.events),
+        "ORDERED": "yes" if view.ordered else "",
+        "FAILURES": view.failures or "",
+        "OPEN UNTIL": local(view.open_until),
+        "DISABLED": view.disabled,
+        "CREATED": age_of(view.created_at),
     }

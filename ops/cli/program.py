@@ -45,7 +45,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "workers": ("registry:workers", "The workers that live."),
         "processors": ("registry:processors", "The processors that workers published."),
         "endpoints": ("endpoints:endpoints", "Where apps may be called back."),
-        "callbacks": ("endpoints:callbacks", "Callbacks: list, show and replay them."),
+        "callbacks": ("callbacks:callbacks", "Callbacks: list, show and replay them."),
         "journal": ("journal:journal", "What gateways accepted and Redis may not have."),
         "keys": ("keys:keys", "API keys of apps and operators."),
         "apps": ("apps:apps", "Apps: how much each may ask of the gateways."),

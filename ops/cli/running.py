@@ -104,11 +104,11 @@ def worker(session: Session, classes: tuple[str, ...], lifeline: bool) -> None:
 @pass_session
 def courier(session: Session, lifeline: bool) -> None:
     """Deliver callbacks, beside a gateway that was told not to."""
-    from ops.wiring import build_courier
+    from ops.wiring import build_courier_alone
 
     session.configure_logs()
     settings = session.settings
-    run_services(lambda: build_courier(settings), lifeline=lifeline)
+    run_services(lambda: build_courier_alone(settings), lifeline=lifeline)
 
 
 @click.command("sim-ollama", cls=Command)

@@ -66,7 +66,9 @@ class DirectJobs:
         if card is None:
             raise UnknownProcessor(f"no worker ever published a processor {request.processor!r}")
         origin = Origin(self._app, "", SystemClock().now_ms())
-        job = new_job(request, origin, card, await directory.endpoints(), PayloadSchemas())
+        job = new_job(
+            request, origin, card, await self._engine.callbacks.endpoints.all(), PayloadSchemas()
+        )
         (answer,) = await self._engine.broker.submit([job])
         return JobAccepted(answer.id, answer.state, answer.created, links_of(answer.id))
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import httpcore
 import httpx
 
 from ops.doctor.examination import Deployment
 from ops.doctor.finding import Finding, fine, listed, problem, warning
-from processors.dependencies.guard import Guard, GuardedBackend, Refused
+from processors.dependencies.guard import Guard, Refused
+from processors.dependencies.guarded_client import GuardedBackend
 from streams.directory import Endpoint
+from streams.endpoints import EndpointHealth
 
 ENDPOINTS_MAX = 100
 AT_ONCE = 10
@@ -19,8 +21,10 @@ CONNECT_S = 5.0
 
 async def check_endpoints(deployment: Deployment) -> list[Finding]:
     """Connect to every enabled endpoint, and hang up."""
-    known = list((await deployment.engine.directory.endpoints()).values())
-    enabled = [one for one in known if not one.disabled][:ENDPOINTS_MAX]
+    store = deployment.engine.callbacks.endpoints
+    known = list((await store.all()).values())
+    health = await store.health(one.id for one in known)
+    enabled = [one for one in known if not health[one.id].disabled][:ENDPOINTS_MAX]
     guard = Guard(deployment.settings.network)
     room = asyncio.Semaphore(AT_ONCE)
 
@@ -30,9 +34,8 @@ async def check_endpoints(deployment: Deployment) -> list[Finding]:
 
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(ask(one)) for one in enabled]
-    return judge_endpoints(
-        known, {one.id: a.result() for one, a in zip(enabled, asked, strict=True)}
-    )
+    trouble = {one.id: a.result() for one, a in zip(enabled, asked, strict=True)}
+    return judge_endpoints(known, health, trouble)
 
 
 async def trouble_with(guard: Guard, url: str, limit_s: float = CONNECT_S) -> str:
@@ -56,20 +59,22 @@ async def trouble_with(guard: Guard, url: str, limit_s: float = CONNECT_S) -> st
     return ""
 
 
-def judge_endpoints(known: Sequence[Endpoint], trouble: dict[str, str]) -> list[Finding]:
+def judge_endpoints(
+    known: Sequence[Endpoint], health: Mapping[str, EndpointHealth], trouble: Mapping[str, str]
+) -> list[Finding]:
     """One line for each endpoint that gets nothing."""
     found = []
     for endpoint in known:
         whose = f"{endpoint.app}: {endpoint.url}"
-        if endpoint.disabled:
+        if disabled := health[endpoint.id].disabled:
             remedy = f"when it is mended: roughneck endpoints enable {endpoint.id}"
-            said = f"{whose} is disabled: {endpoint.disabled}"
+            said = f"{whose} is disabled: {disabled}"
             found.append(warning("endpoints", said, remedy))
         elif why := trouble.get(endpoint.id):
             remedy = "look at the receiver, its name and its certificate, or at `network.allow_…`"
             found.append(problem("endpoints", f"{whose}: {why}", remedy))
-    unasked = [one.id for one in known if not one.disabled and one.id not in trouble]
+    unasked = [one.id for one in known if not health[one.id].disabled and one.id not in trouble]
     if unasked:
         said = f"{len(unasked)} more were not asked: {listed(unasked, 2)}"
-        found.append(warning("endpoints", said, "test one: roughneck endpoints list"))
+        found.append(warning("endpoints", said, f"test one: roughneck endpoints test {unasked[0]}"))
     return found or [fine("endpoints", f"{len(known)} endpoints, each can be connected to")]

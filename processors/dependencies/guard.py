@@ -1,21 +1,16 @@
-"""Outgoing HTTP that cannot be steered into our own networks (server-side request forgery).
+"""Which URLs and addresses may be reached, so that nobody steers us into our own networks.
 
 A URL is parsed once, strictly; its name is resolved here; every answer must be a public address
-or lie in a network that the settings allow; the connection goes to a checked address, and the
-address it really reached is compared. Host header and TLS keep the name.
+or lie in a network that the settings allow. `guarded_client` connects to a checked address.
 """
 
 import asyncio
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import IPv4Address
-from ssl import SSLContext
 
-import httpcore
-import httpx
 import idna
 import msgspec
 
@@ -31,8 +26,7 @@ from streams.errors import ConfigError, Rejected
 
 PORTS = frozenset({80, 443, 8443})
 URL_MAX_LENGTH = 2_048
-ADDRESSES_TRIED = 4
-RESOLVER_THREADS = 32
+RESOLVER_THREADS = 64
 DEFAULT_PORT = {"http": 80, "https": 443}
 URL = re.compile(
     r"(?P<scheme>https?)://"
@@ -45,7 +39,6 @@ LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 NUMERIC = re.compile(r"\d+|0x[0-9a-f]*")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-SocketOptions = Iterable[httpcore.SOCKET_OPTION]
 
 
 class Refused(Rejected):
@@ -191,148 +184,32 @@ class Guard:
 
 
 class Resolver:
-    """Asks the system's resolver in threads of its own, so that a slow name delays few others."""
+    """Asks the system's resolver in threads of its own. Who asks for a name that is being asked for
+    waits for the same answer: a name that never resolves holds one thread, however many want it."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve")
+        self._asked: dict[str, asyncio.Future[list[str]]] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
         """Every address of `host`, in the system's order of preference."""
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(self._threads, self._ask, host, port)
-        return [str(sockaddr[0]) for *_, sockaddr in rows]
+        asked = self._asked.get(host)
+        if asked is None:
+            loop = asyncio.get_running_loop()
+            asked = loop.run_in_executor(self._threads, self._ask, host, port)
+            self._asked[host] = asked
+            asked.add_done_callback(lambda answered: self._forget(host, answered))
+        return await asyncio.shield(asked)
+
+    def _forget(self, host: str, answered: "asyncio.Future[list[str]]") -> None:
+        del self._asked[host]
+        if not answered.cancelled():
+            answered.exception()  # whoever asked may have left: that nobody reads it is no fault
 
     @staticmethod
-    def _ask(host: str, port: int) -> list[tuple[object, object, object, object, tuple[object]]]:
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)  # type: ignore[return-value]  # typeshed: a union by family
-
-
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections for httpcore, to checked addresses only."""
-
-    def __init__(self, guard: Guard, *, plain: bool) -> None:
-        self._guard = guard
-        self._plain = plain
-        self._network = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: SocketOptions | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Resolve, check and connect within `timeout` seconds. Raises Refused or httpcore's own."""
-        try:
-            async with asyncio.timeout(timeout):
-                addresses = await self._guard.addresses(host, port, plain=self._plain)
-                return await self._first(addresses[:ADDRESSES_TRIED], port, timeout)
-        except TimeoutError as error:
-            raise httpcore.ConnectTimeout(f"no connection to {host} in {timeout} s") from error
-        except OSError as error:
-            raise httpcore.ConnectError(f"{host}: {error}") from error
-
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: SocketOptions | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Never: a unix socket is always inside."""
-        raise Refused("unix sockets are not reached")
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait, for httpcore's own retries."""
-        await self._network.sleep(seconds)
-
-    async def _first(
-        self, addresses: Sequence[Address], port: int, timeout: float | None
-    ) -> httpcore.AsyncNetworkStream:
-        share = None if timeout is None else timeout / len(addresses)
-        for address in addresses[:-1]:
-            try:
-                return await self._connect(address, port, share)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._connect(addresses[-1], port, timeout)
-
-    async def _connect(
-        self, address: Address, port: int, timeout: float | None
-    ) -> httpcore.AsyncNetworkStream:
-        stream = await self._network.connect_tcp(str(address), port, timeout)
-        try:
-            check_peer(stream, address)
-        except Refused:
-            await stream.aclose()
-            raise
-        return stream
-
-
-def check_peer(stream: httpcore.AsyncNetworkStream, address: Address) -> None:
-    """Compare the address that `stream` reached with the checked one. Raises Refused."""
-    peer = stream.get_extra_info("server_addr")
-    if peer is None or unmapped(parse_address(str(peer[0]))) != unmapped(address):
-        raise Refused(f"meant to connect to {address}, reached {peer}")
-
-
-class GuardedTransport(httpx.AsyncBaseTransport):
-    """An httpx transport that checks each request, redirected ones included."""
-
-    def __init__(self, guard: Guard, limits: httpx.Limits, tls: SSLContext) -> None:
-        self._guard = guard
-        self._by_scheme = {
-            "http": _Transport(GuardedBackend(guard, plain=True), limits, tls),
-            "https": _Transport(GuardedBackend(guard, plain=False), limits, tls),
-        }
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send `request`. Raises Refused, or httpx's own errors."""
-        target = self._guard.check_url(str(request.url))
-        return await self._by_scheme[target.scheme].handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        for transport in self._by_scheme.values():
-            await transport.aclose()
-
-
-def guarded_client(
-    guard: Guard,
-    *,
-    user_agent: str,
-    timeout: httpx.Timeout,
-    limits: httpx.Limits,
-    tls: SSLContext | None = None,
-) -> httpx.AsyncClient:
-    """A client that reaches only what `guard` permits.
-
-    It follows no redirect by itself, keeps no cookie, asks for no compression and ignores proxy
-    variables of the environment. `tls` replaces the public certificate authorities.
-    """
-    tls = tls or httpx.create_ssl_context(trust_env=False)
-    return httpx.AsyncClient(
-        transport=GuardedTransport(guard, limits, tls),
-        headers={"user-agent": user_agent, "accept-encoding": "identity"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=timeout,
-        follow_redirects=False,
-        trust_env=False,
-    )
-
-
-class _Transport(httpx.AsyncHTTPTransport):
-    """httpx's transport over our backend; httpx has no public way to pass one (0.28)."""
-
-    def __init__(self, backend: GuardedBackend, limits: httpx.Limits, tls: SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False, limits=limits)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=backend,
-        )
+    def _ask(host: str, port: int) -> list[str]:
+        rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return [str(sockaddr[0]) for *_, sockaddr in rows]
 
 
 def _host(text: str) -> str:

@@ -21,8 +21,8 @@ from processors.dependencies.guard import (
     Refused,
     Resolve,
     Target,
-    guarded_client,
 )
+from processors.dependencies.guarded_client import guarded_client
 from processors.dependencies.retry_after import retry_after_s
 from streams.clock import Clock, SystemClock
 from streams.errors import Rejected, Retry, TooLarge

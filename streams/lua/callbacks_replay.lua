@@ -1,19 +1,19 @@
 -- callbacks_replay: deliver ended callbacks once more, with the same webhook-id and the same bytes.
 --
--- uses  ledger
--- KEYS  callback_        HASH    by callback
---       callbacks        STREAM  callbacks to deliver
---       callback_done    ZSET    delivered, by time
---       callback_dead    ZSET    given up, by time
---       callback_counts  HASH    recorded, waiting, delivered, dead
+-- uses  ledger append
+-- KEYS  callback_        HASH  by callback
+--       callback_done    ZSET  delivered, by time
+--       callback_dead    ZSET  given up, by time
+--       callback_counts  HASH  recorded, waiting, delivered, dead
 -- ARGV  rest...  callbacks
 -- Returns how many were replayed; those that still wait are left alone.
 local replayed = 0
 for i = rest, #ARGV do
   local id = ARGV[i]
-  local status = redis.call('HGET', callback_ .. id, 'status')
+  local row = redis.call('HMGET', callback_ .. id, 'status', 'endpoint')
+  local status = row[1]
   if status == 'delivered' or status == 'dead' then
-    redis.call('XADD', callbacks, '*', 'c', id)
+    enlist(row[2], id)
     redis.call('HSET', callback_ .. id, 'status', 'waiting', 'tries', 0)
     redis.call('HDEL', callback_ .. id, 'reason', 'due')
     redis.call('PERSIST', callback_ .. id)

@@ -1,4 +1,4 @@
-"""What becomes of a callback: the table of answers, the schedule, the gate of an endpoint."""
+"""What becomes of a callback: the table of answers, and the schedule."""
 
 from email.utils import formatdate
 
@@ -10,14 +10,14 @@ from gateway.delivery import (
     Answered,
     CourierSettings,
     Ending,
-    Gate,
     Moment,
+    NotNow,
     Unanswered,
     Undeliverable,
     judge_delivery,
 )
 from processors.dependencies.retry_after import retry_after_s
-from streams.callbacks import DeadDelivery, Delivered, DeliveryVerdict, RetryDelivery
+from streams.deliveries import DeadDelivery, Delivered, DeliveryVerdict, RetryDelivery
 
 NOW_S = 1_795_000_000.0
 SETTINGS = CourierSettings()
@@ -35,19 +35,26 @@ def test_every_2xx_is_delivered(status: int) -> None:
 
 @pytest.mark.parametrize("status", [s for s in range(300, 600) if s != 410])
 def test_every_other_answer_is_tried_again(status: int) -> None:
-    assert judged(Answered(status)) == RetryDelivery(
-        5_000, f"the receiver answered {status}", status, 12
+    kind = f"status_{status // 100}xx"
+    assert judged(Answered(status, "", "sorry")) == RetryDelivery(
+        5_000, f"the receiver answered {status}", status, 12, error=kind, answer="sorry"
     )
 
 
-def test_410_is_dead_at_once() -> None:
-    assert judged(Answered(410)) == DeadDelivery("the receiver answered 410 Gone", 410, 12)
+def test_410_is_dead_at_once_and_ends_the_endpoint() -> None:
+    assert judged(Answered(410)) == DeadDelivery(
+        "the receiver answered 410 Gone", 410, 12, "gone", gone=True
+    )
 
 
 def test_what_cannot_be_delivered_is_dead_with_its_reason() -> None:
     assert judged(Undeliverable("10.0.0.1 is private")) == DeadDelivery(
-        "10.0.0.1 is private", 0, 12
+        "10.0.0.1 is private", 0, 12, "refused"
     )
+
+
+def test_what_is_our_own_fault_uses_no_attempt() -> None:
+    assert judged(NotNow("no key", 30.0), 10) == RetryDelivery(30_000, "no key", counts=False)
 
 
 def test_the_schedule_is_kept_and_ends() -> None:
@@ -60,7 +67,7 @@ def test_the_schedule_is_kept_and_ends() -> None:
     hours = [2, 5, 10, 14, 20, 24]
     assert waits == [5, 300, 1_800, *(h * HOUR_S for h in hours)]
     assert judged(Unanswered("refused"), 10) == DeadDelivery(
-        "10 attempts failed, the last: refused", 0, 12
+        "10 attempts failed, the last: refused", 0, 12, "connect"
     )
 
 
@@ -106,63 +113,3 @@ def test_retry_after_is_honoured_where_it_means_something(
 def test_retry_after_never_raises_and_never_asks_for_the_past(text: str) -> None:
     wait = retry_after_s(text, NOW_S)
     assert wait is None or wait > 0
-
-
-def test_a_gate_lets_four_in_and_spaces_the_others() -> None:
-    gate = Gate(SETTINGS)
-    assert [gate.enter(100.0) for _ in range(4)] == [0.0] * 4
-    turns = [gate.enter(100.0) for _ in range(10)]
-    assert turns == sorted(set(turns))
-    assert 0 < turns[0] < turns[-1] < 1
-
-
-def test_a_long_backlog_comes_back_as_fast_as_the_endpoint_answers() -> None:
-    gate = Gate(SETTINGS)
-    for _ in range(50):
-        gate.enter(0.0)
-        gate.leave(0.0, 2.0, good=True)
-    for _ in range(4):
-        gate.enter(0.0)
-    turns = [gate.enter(0.0) for _ in range(10)]
-    assert turns[9] - turns[8] == pytest.approx(2.0 / 4 / Gate.CROWDING, rel=0.01)
-    assert max(gate.enter(0.0) for _ in range(1_000)) <= Gate.TURN_MAX_S
-
-
-def test_ten_failures_open_the_breaker_and_one_success_closes_it() -> None:
-    gate = Gate(SETTINGS)
-    for _ in range(9):
-        assert gate.enter(0.0) == 0.0
-        gate.leave(0.0, 0.1, good=False)
-    assert not gate.is_open(0.0)
-    assert gate.enter(0.0) == 0.0
-    gate.leave(0.0, 0.1, good=False)
-    assert gate.is_open(29.9)
-    assert gate.enter(0.0) >= 30.0
-    assert gate.enter(30.0) == 0.0, "one probe"
-    assert gate.enter(30.0) > 0.0, "and one only"
-    gate.leave(30.0, 0.1, good=True)
-    assert [gate.enter(30.0) for _ in range(4)] == [0.0] * 4
-
-
-def test_the_breaker_stays_open_twice_as_long_after_each_failed_probe_up_to_an_hour() -> None:
-    gate = Gate(SETTINGS)
-    now, spans = 0.0, []
-    for _ in range(10):
-        gate.enter(now)
-        gate.leave(now, 0.1, good=False)
-    for _ in range(9):
-        opened = now
-        while gate.is_open(now):
-            now += 1.0
-        spans.append(now - opened)
-        assert gate.enter(now) == 0.0
-        gate.leave(now, 0.1, good=False)
-    assert spans == [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600]
-
-
-def test_what_reached_nobody_says_nothing_of_the_endpoint() -> None:
-    gate = Gate(SETTINGS)
-    for _ in range(50):
-        assert gate.enter(0.0) == 0.0
-        gate.leave(0.0, 0.0, good=None)
-    assert gate.idle

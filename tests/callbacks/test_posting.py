@@ -113,7 +113,7 @@ async def test_dripping_headers_end_at_the_total_timeout() -> None:
             await asyncio.sleep(0.01)
 
     ending, _ = await posted(drip)
-    assert ending == Unanswered("no answer within 0.5 s")
+    assert ending == Unanswered("no answer within 0.5 s", "timeout")
 
 
 async def test_a_flood_of_1xx_ends_at_the_total_timeout() -> None:

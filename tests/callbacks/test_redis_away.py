@@ -59,4 +59,4 @@ async def test_a_callback_posted_while_redis_dies_is_settled_and_not_posted_agai
             await office.end_job(receiver.origin)
             await until(lambda: len(office.reports) == 2, what="the next one", limit_s=10)
     assert len(receiver.received) == 2
-    assert {report.settled for report in office.reports} == {Settled.SETTLED}
+    assert {report.settled.answer for report in office.reports} == {Settled.SETTLED}

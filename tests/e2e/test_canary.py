@@ -122,10 +122,7 @@ async def test_no_secret_comes_out_anywhere(stage: Platform, guarded: RedisServe
     kept = gathered.where(TOKEN)
     assert {place.split()[0] for place in kept} <= {"redis:", "journal:"}
     assert {place.split()[1] for place in kept if "redis" in place} <= {"job", "callback"}
-    assert {place.split()[0] for place in gathered.where(endpoint_secret)} <= KNOWN_OPEN
-
-
-KNOWN_OPEN = {"redis:", "journal:"}  # until endpoints' secrets are sealed
+    assert gathered.where(endpoint_secret) == set()
 
 
 class Noting(httpx.AsyncHTTPTransport):

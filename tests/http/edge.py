@@ -1,7 +1,9 @@
 """The gateway in process over a real Redis, with keys, processors and a worker's hand."""
 
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,6 +13,7 @@ from redis.asyncio import Redis
 from gateway.app import build_app
 from gateway.auth import mint_key
 from gateway.parts import GatewayParts, Stores
+from gateway.sealing import Seals
 from gateway.settings import GatewaySettings
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
@@ -62,6 +65,7 @@ class Edge:
 
     def __init__(self, parts: GatewayParts, keys: dict[str, str]) -> None:
         self.parts = parts
+        self.seals = parts.registrar.seals
         self.keys = keys
         self.broker = parts.broker
         self.hand = Hand(parts.broker)
@@ -162,7 +166,11 @@ async def started_edge(
         made = stores(redis, reading)
         keys = await make_keys(made.directory)
         await made.directory.publish_processor(card())
-        parts = GatewayParts(settings or GatewaySettings(), made, checks={"redis": redis.ping})
+        seals = Seals(Path(tempfile.mkdtemp(prefix="rn-seals-")) / "secrets.key")
+        seals.ensure()
+        parts = GatewayParts(
+            settings or GatewaySettings(), made, checks={"redis": redis.ping}, seals=seals
+        )
         async with parts:
             edge = Edge(parts, keys)
             async with edge.http:

@@ -186,7 +186,7 @@ def blind(reply: httpx.Response, name: str) -> tuple[int, dict[str, str], str]:
 async def everything(edge: Edge) -> tuple[object, ...]:
     """All that a stranger could have changed."""
     jobs = (await edge.get("/v1/jobs", key="admin")).json()
-    endpoints = await edge.parts.directory.endpoints()
+    endpoints = await edge.parts.callbacks.endpoints.all()
     keys = await edge.parts.directory.keys()
     callbacks = (await edge.get("/v1/callbacks", key="admin")).json()
     limits = await edge.parts.directory.app_limits()

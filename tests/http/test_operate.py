@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from gateway.signing import secret_key
-from streams.callbacks import DeadDelivery, Delivered
+from streams.deliveries import DeadDelivery, Delivered
 from streams.directory import WorkerCard
 from tests.http.edge import CLOCK, Edge, echo
 
@@ -87,23 +86,55 @@ async def test_rotation_keeps_one_previous_secret(edge: Edge) -> None:
     here = f"/v1/endpoints/{first['id']}"
     second = (await edge.post(f"{here}:rotate", key="app-operator")).json()
     third = (await edge.post(f"{here}:rotate", key="app-operator")).json()
-    stored = await edge.parts.directory.endpoint(first["id"])
+    assert await live_secrets(edge, first["id"]) == (third["secret"], second["secret"])
+    fourth = (await edge.post(f"{here}:rotate", {"drop_previous": True}, key="app-operator")).json()
+    assert await live_secrets(edge, first["id"]) == (fourth["secret"],)
+    assert (fourth["secrets_live"], fourth["previous_secret_until"]) == (1, None)
+
+
+async def live_secrets(edge: Edge, endpoint_id: str, after_ms: int = 0) -> tuple[str, ...]:
+    """What a courier would sign with so long from now."""
+    stored = await edge.parts.callbacks.endpoints.get(endpoint_id)
     assert stored is not None
-    assert stored.secrets == (third["secret"], second["secret"])
-    await edge.post(f"{here}:rotate", {"drop_previous": True}, key="app-operator")
-    stored = await edge.parts.directory.endpoint(first["id"])
-    assert stored is not None
-    assert len(stored.secrets) == 1
+    return edge.seals.live(stored, CLOCK.now_ms() + after_ms)
+
+
+async def test_the_old_secret_ends_by_itself_a_day_after_the_rotation(edge: Edge) -> None:
+    first = (await edge.post("/v1/endpoints", HOOKS, key="app-operator")).json()
+    second = (await edge.post(f"/v1/endpoints/{first['id']}:rotate", key="app-operator")).json()
+    assert (second["secrets_live"], second["previous_secret_until"] is None) == (2, False)
+    day_ms = 86_400_000
+    both = (second["secret"], first["secret"])
+    assert await live_secrets(edge, first["id"], day_ms - 5_000) == both
+    assert await live_secrets(edge, first["id"], day_ms) == both[:1]
 
 
 async def test_a_disabled_endpoint_is_enabled(edge: Edge) -> None:
     made = (await edge.post("/v1/endpoints", HOOKS, key="app-operator")).json()
     here = f"/v1/endpoints/{made['id']}"
-    stored = await edge.parts.directory.endpoint(made["id"])
-    assert stored is not None
-    await edge.parts.directory.put_endpoint(msgspec.structs.replace(stored, disabled="410"))
-    assert (await edge.get(here)).json()["disabled"] == "410"
-    assert (await edge.post(f"{here}:enable", key="app-operator")).json()["disabled"] == ""
+    await edge.submit(callback=HOOKS)
+    await edge.succeed()
+    store = edge.parts.callbacks
+    (lease,) = (await store.take("courier-1-a", 1, 1)).leases
+    await store.settle(lease.id, lease.token, DeadDelivery("it said 410", 410, gone=True))
+    found = (await edge.get(here)).json()
+    assert (found["disabled"], found["disabled_at"] is None) == ("it said 410", False)
+    enabled = (await edge.post(f"{here}:enable", key="app-operator")).json()
+    assert (enabled["endpoint"]["disabled"], enabled["replayed"]) == ("", 1)
+    assert (await edge.get(here)).json()["disabled"] == ""
+    (again,) = (await store.take("courier-1-a", 2, 1)).leases
+    assert again.id == lease.id
+
+
+async def test_an_endpoint_is_sent_a_test(edge: Edge) -> None:
+    made = (await edge.post("/v1/endpoints", HOOKS, key="app-operator")).json()
+    sent = await edge.post(f"/v1/endpoints/{made['id']}:test", key="app-operator")
+    callback = sent.json()
+    assert (sent.status_code, callback["test"], callback["url"]) == (202, True, HOOKS["url"])
+    assert (await edge.get(sent.headers["location"])).json() == callback
+    (lease,) = (await edge.parts.callbacks.take("courier-1-a", 1, 1)).leases
+    assert (lease.id, lease.record.test) == (callback["id"], True)
+    assert (await edge.post(f"/v1/endpoints/{made['id']}:test", key="other")).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def test_two_gateways_spool_one_key_with_different_bodies(
         message = f"the idempotency key was used before, by {first}"
         assert refused.fault == Fault("duplicate_of", message)
         assert await one.jobs() == 2
-        assert await wire.xlen(KEYS.key("callbacks")) == 1
+        assert await wire.xlen(KEYS.key("callbacks_", "ep")) == 1
         payloads = {await one.inspector.payload(job) for job in (first, refused.id)}
         assert payloads == set(bodies)
         assert await one.inspector.audit() == []

@@ -39,6 +39,7 @@ from ops.safety import ServerReport, options_of
 from ops.settings import VERSION, load
 from streams.audit import Balance, Findings, Misplaced
 from streams.directory import Endpoint, WorkerCard
+from streams.endpoints import EndpointHealth
 from streams.inspector import ClassView, LaneView
 from streams.model import ResourceClass, State
 from tests.support.build import lane
@@ -320,13 +321,16 @@ def test_every_key_is_explained_and_lifetimes_are_those_of_the_table() -> None:
 
 
 def test_endpoints() -> None:
-    def endpoint(name: str, disabled: str = "") -> Endpoint:
+    def endpoint(name: str) -> Endpoint:
         url = f"https://{name}.example/"
-        return Endpoint(name, "web", url, ("whsec_hush",), (State.DEAD,), 1, disabled=disabled)
+        return Endpoint(name, "web", url, ("whsec_hush",), (State.DEAD,), 1)
 
-    check(judge_endpoints([endpoint("a")], {"a": ""}), (OK, "1 endpoints"))
+    well = EndpointHealth()
+    check(judge_endpoints([endpoint("a")], {"a": well}, {"a": ""}), (OK, "1 endpoints"))
     found = judge_endpoints(
-        [endpoint("a"), endpoint("b", "it answered 410"), endpoint("c")], {"a": "refused"}
+        [endpoint("a"), endpoint("b"), endpoint("c")],
+        {"a": well, "b": EndpointHealth("it answered 410"), "c": well},
+        {"a": "refused"},
     )
     check(
         found,

@@ -171,7 +171,7 @@ def test_no_secret_is_said(clean: GuardedServer, tmp_path: Path) -> None:
 
     async def register(engine: Engine) -> None:
         one = Endpoint("ep", "web", "https://127.0.0.1:1/", (secret,), (State.DEAD,), 1)
-        await engine.directory.put_endpoint(one)
+        await engine.callbacks.endpoints.put(one)
 
     on(clean, register)
     url = clean.url_of("operator")

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Metric
 import gateway
 import processors
 from gateway.audit_metrics import AuditSnapshot
+from gateway.courier import DeliveryReport
+from gateway.courier_metrics import CallbackSnapshot, CourierMetrics
 from gateway.journal.acceptor import Spool
 from gateway.journal.measures import SpoolMetrics
 from gateway.metrics import GatewayMetrics, Snapshot
@@ -18,9 +20,12 @@ from gateway.problems import STATUSES
 from ops.metrics import WorkerMetrics
 from streams import keyspace
 from streams.audit import Balance, Findings
+from streams.callbacks import CallbackRecord
+from streams.deliveries import DeliverySettled, RetryDelivery
+from streams.endpoints import EndpointsNow
 from streams.errors import Trouble
 from streams.inspector import ClassView, LaneView, PoolView
-from streams.model import Done, Lease, ResourceClass
+from streams.model import Done, Lease, ResourceClass, Settled, State
 from streams.scripts import parse_header, read_sources
 from streams.telemetry import AttemptJudged, AttemptStarted, ChoreFailed, Happening
 from tests.support.build import lane
@@ -199,9 +204,19 @@ def gateway_families() -> list[Metric]:
     snapshot = CollectorRegistry()
     snapshot.register(Snapshot({"io|waiting": 1, "io|submitted": 1}, [view]))
     findings = Findings(broken={"no result": 1}, mended={"entry gone": 1})
+    snapshot.register(CallbackSnapshot({}, EndpointsNow({}, 0, 0)))
     snapshot.register(AuditSnapshot([Balance("io", "waiting", 1, 1)], findings))
     snapshot.register(SpoolMetrics(lambda: EMPTY_SPOOL))
-    return [*metrics.registry.collect(), *snapshot.collect()]
+    return [*metrics.registry.collect(), *courier_registry().collect(), *snapshot.collect()]
+
+
+def courier_registry() -> CollectorRegistry:
+    """What a courier counts, with one sample of everything."""
+    told = CourierMetrics()
+    verdict = RetryDelivery(1, "", error="timeout")
+    record = CallbackRecord(*("",) * 4, State.DEAD, *(0,) * 4, None, None, 0, "", "", 1)
+    told(DeliveryReport(record, 1, verdict, DeliverySettled(Settled.SETTLED, "opened")))
+    return told.registry
 
 
 def worker_families() -> list[Metric]:

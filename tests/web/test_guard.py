@@ -10,11 +10,10 @@ from processors.dependencies.guard import (
     Guard,
     GuardSettings,
     Refused,
-    check_peer,
-    guarded_client,
     lies_under,
     parse_url,
 )
+from processors.dependencies.guarded_client import check_peer, guarded_client
 from streams.errors import ConfigError
 from tests.web.local_server import local_server, response
 

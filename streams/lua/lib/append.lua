@@ -1,4 +1,5 @@
--- append: how a job becomes runnable: an entry at the tail of its lane, with its age base.
+-- append: how a job becomes runnable: an entry at the tail of its lane, with its age base; and a
+-- callback deliverable: an entry at the tail of its endpoint's lane.
 -- Needs ledger.
 --
 -- KEYS  stream_    STREAM  by lane
@@ -7,6 +8,8 @@
 --       doorbell_  STREAM  by class
 --       job_       HASH    by job
 --       due_       ZSET    by class
+--       callbacks_      STREAM  by endpoint
+--       callback_lanes  ZSET    endpoints with callbacks to deliver, by when to look
 -- A lane's group and stream are made here and nowhere else; the doorbell rings when a lane stops
 -- being empty, since a worker that waits has found all its lanes empty.
 local rung = {}
@@ -80,4 +83,17 @@ local function promote(id, class)
   redis.call('HSET', job_ .. id, 'state', 'waiting', 'entry', append(id, lane))
   local _, app = lane_parts(lane)
   move(class, app, 'delayed', 'waiting')
+end
+
+-- Makes a callback deliverable. A lane that couriers are to leave alone for a while keeps its time;
+-- one of which all is under way stands at IDLE.
+local IDLE = 1e15
+
+local function enlist(endpoint, id)
+  redis.call('XADD', callbacks_ .. endpoint, '*', 'c', id)
+  local at = redis.call('ZSCORE', callback_lanes, endpoint)
+  if not at or tonumber(at) >= IDLE then
+    redis.call('ZADD', callback_lanes, now_text, endpoint)
+    ring('callbacks')
+  end
 end

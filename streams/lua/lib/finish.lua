@@ -11,7 +11,6 @@
 --       ended_     ZSET    by app
 --       dead_      ZSET    by app
 --       callback_  HASH    by callback: frozen values
---       callbacks  STREAM  callbacks to deliver
 --       callback_counts  HASH  recorded, delivered, dead
 -- SETS  retention_ms       int  how long an ended job is kept
 --       dead_retention_ms  int  how long a dead letter is kept
@@ -99,7 +98,7 @@ local function record_callback(job, state, code, message, result, size)
     'result', size <= callback_inline_max_bytes and result or '',
     'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', more[3] or '',
     'trace', more[4] or '', 'status', 'waiting', 'tries', 0)
-  redis.call('XADD', callbacks, '*', 'c', id)
+  enlist(endpoint, id)
   redis.call('HINCRBY', callback_counts, 'recorded', 1)
   redis.call('HINCRBY', callback_counts, 'waiting', 1)
 end
