@@ -139,7 +139,7 @@ class CallbackStore:
         self._keys = keyspace
         self._settings = settings or EngineSettings()
         self._scripts = Scripts(redis, keyspace, self._settings)
-        self._wire = Wire(redis, keyspace, self._scripts)
+        self._wire: Wire | None = None  # opened by the first turn
         self.endpoints = EndpointStore(redis, keyspace, self._scripts)
 
     async def turn(
@@ -154,6 +154,7 @@ class CallbackStore:
             calls.append(("callbacks_settle", settle_arguments(settlements, rule)))
         if wanted:
             calls.append(("callbacks_take", wanted.arguments()))
+        self._wire = self._wire or Wire(self._redis, self._keys, self._scripts)
         replies = await self._wire.call(calls) if calls else []
         answers = parse_settled(replies.pop(0)) if settlements else []
         ceiling_ms = self._settings.poll_ceiling_ms
@@ -162,7 +163,8 @@ class CallbackStore:
 
     async def close(self) -> None:
         """Close the connection that `turn` uses."""
-        await self._wire.close()
+        if self._wire is not None:
+            await self._wire.close()
 
     async def take(
         self,
