@@ -5,7 +5,8 @@
 --       stage  str
 --       total  int  length of the list
 --       from   int  index of the first row
---       rest...  a row each, as in accept
+--       rest...  a row each, as in accept; its id is empty where there is no item: the job that should
+--                have made it did not succeed
 -- Returns the index that comes next; `total` says that all are there, -1 that the flow has stopped.
 local key = flow_ .. id
 total, from = tonumber(total), tonumber(from)
@@ -13,16 +14,19 @@ if redis.call('HGET', key, 'state') ~= 'running' then
   redis.call('SREM', flow_fans, id .. '|' .. stage)
   return -1
 end
-local reached = tonumber(redis.call('HGET', key, 'x:' .. stage) or 0)
-if reached ~= from then return reached end
-if not redis.call('HGET', key, 'n:' .. stage) then
-  redis.call('HSET', key, 'n:' .. stage, total, 'l:' .. stage, total)
-end
+local row = redis.call('HMGET', key, 'x:' .. stage, 'n:' .. stage)
+local reached, known = tonumber(row[1] or 0), tonumber(row[2])
+if reached ~= from or known == reached then return reached end -- somebody else has been here
+if not known then redis.call('HSET', key, 'n:' .. stage, total, 'l:' .. stage, total) end
 
 local index, done = from, 0
 for i = rest, #ARGV, ROW do
-  local state, created = accept(ARGV, i, id, stage .. ':' .. index, true)
-  if created == 1 then
+  local none = ARGV[i] == ''
+  local state, created
+  if not none then state, created = accept(ARGV, i, id, stage .. ':' .. index, true) end
+  if none then
+    done = done + 1
+  elseif created == 1 then
     redis.call('RPUSH', flow_jobs_ .. id, ARGV[i])
     redis.call('HINCRBY', key, 'open', 1)
   elseif state == 'succeeded' then
@@ -30,6 +34,8 @@ for i = rest, #ARGV, ROW do
     redis.call('PERSIST', result_ .. ARGV[i])
     done = done + 1
   else
+    redis.call('SET', payload_ .. ARGV[i], ARGV[i + 2]) -- it may have had no item before
+    redis.call('HSET', job_ .. ARGV[i], 'size', #ARGV[i + 2])
     revive(ARGV[i], 'waiting')
     redis.call('HINCRBY', key, 'open', 1)
   end
@@ -37,6 +43,9 @@ for i = rest, #ARGV, ROW do
 end
 redis.call('HSET', key, 'x:' .. stage, index)
 if index == total then redis.call('SREM', flow_fans, id .. '|' .. stage) end
-if redis.call('HINCRBY', key, 'l:' .. stage, 0 - done) == 0 then step(id, 'after', stage, 1, 'good') end
+if redis.call('HINCRBY', key, 'l:' .. stage, 0 - done) == 0 then
+  local bad = tonumber(redis.call('HGET', key, 'b:' .. stage) or 0) > 0 -- of those that came first
+  step(id, 'after', stage, 1, bad and 'bad' or 'good')
+end
 close()
 return index
