@@ -13,7 +13,7 @@ is the list of its jobs' results, null for those that did not succeed.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -21,7 +21,7 @@ import msgspec
 
 from streams.errors import InvalidInput
 from streams.ids import job_id_for_key
-from streams.model import Lane
+from streams.model import Lane, Priority
 
 STAGES_MAX = 10_000
 ITEMS_MAX = 10_000
@@ -62,7 +62,9 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     payload: Any = msgspec.field(default_factory=dict)
     each: Each | None = None
     on_failure: OnFailure = OnFailure.FAIL
-    priority: str = "normal"
+    priority: Priority | None = None  # None: the flow's
+    attempts_max: int | None = None  # None: the manifest's
+    timeout_s: float | None = None
     before: tuple[str, ...] = ()  # stages of the running flow that shall wait for this one too
 
     @property
@@ -131,15 +133,16 @@ def planned(flow: Flow, known: Iterable[str] = ()) -> list[Stage]:
         if stage.name in by_name or stage.name in known:
             raise InvalidInput(f"two stages are named {stage.name}")
         by_name[stage.name] = stage
+    names = by_name.keys() | known
     for stage in flow.stages:
-        check_stage(stage, by_name.keys() | known)
+        check_stage(stage, names)
     ordered = in_order(by_name)
     if flow.result and flow.result not in by_name:
         raise InvalidInput(f"result: there is no stage {flow.result}")
     return ordered
 
 
-def check_stage(stage: Stage, names: Iterable[str]) -> None:
+def check_stage(stage: Stage, names: Collection[str]) -> None:
     """Whether a stage refers only to what there is. Raises InvalidInput."""
     for parent in stage.parents:
         if parent == stage.name:

@@ -67,7 +67,7 @@ class FlowStore:
         return int(ends or 0)
 
     async def _store(self, lease: Lease, flow_id: str, flow: PlannedFlow, round_: int) -> None:
-        deadline = round(flow.deadline_s * 1000) + lease.submitted_ms if flow.deadline_s else 0
+        deadline = round(flow.deadline_s * 1000)
         single = any(stage.name == flow.result and not stage.each for stage in flow.stages)
         result = stage_job(flow_id, flow.result) if single else ""
         head: list[Argument] = [flow_id, lease.job_id, lease.token, round_, len(flow.stages)]
@@ -123,7 +123,7 @@ class FlowStore:
         while 0 <= at < total or total == 0:
             rows: list[Argument] = []
             for index in range(at, min(at + ITEMS_PER_CALL, total)):
-                job_id = stage_job(flow_id, name, index)
+                job_id = "" if items[index] is None else stage_job(flow_id, name, index)
                 rows += submit_row(new_job(job_id, stage, encode(items[index])))
             at = int(await self._scripts.run("flow_expand", flow_id, name, total, at, *rows))
             if total == 0:

@@ -1,13 +1,12 @@
 -- flow_plant: store stages of a flow, each after those that come before it.
 --
 -- uses  ledger append accept finish flow
--- KEYS  flows_  ZSET  by app: its flows by when they began
 -- ARGV  id        str  flow, which is the id of its own job
 --       job       str  who plants: the flow's own job, or a running stage that adds stages
 --       token     str  of that job's lease
 --       round     int  of the flow: its job's attempts may repeat a round, a retry begins another
 --       stages    int  of the whole flow; a stage that adds some counts them by itself
---       deadline  int  wall ms by which the flow is stopped, 0 for none
+--       deadline  int  ms that the flow may take, 0 for any: from its submit on, or from its retry
 --       result    str  job whose result is the flow's, empty for none
 --       name      str
 --       input     str  JSON, to which stages may refer
@@ -27,8 +26,8 @@ if own and redis.call('HGET', key, 'round') ~= round then
     'name', name, 'input', input, 'at', now_text)
   redis.call('PERSIST', flow_jobs_ .. id)
   redis.call('HSET', job_ .. id, 'parts', 1)
-  redis.call('ZADD', flows_ .. owner.app, now_text, id)
-  if tonumber(deadline) > 0 then redis.call('ZADD', expiring, deadline, id) end
+  local began = round == '0' and tonumber(owner.at) or now
+  if tonumber(deadline) > 0 then redis.call('ZADD', expiring, began + deadline, id) end
 end
 if redis.call('HGET', key, 'state') ~= 'running' then return 'stopped' end
 

@@ -9,6 +9,7 @@
 --       result_    STRING  by job
 --       ended_     ZSET    by app
 --       dead_      ZSET    by app
+--       flows_     ZSET    by app: its flows by when they were submitted
 -- A row is id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace, digest.
 local ROW = 11
 local OPTIONAL = { 'callback', 'tags', 'trace', 'digest' } -- from the eighth on
@@ -38,7 +39,7 @@ local function accept(row, i, flow, stage, open)
     return there[1], other and 2 or 0
   end
   local delay, run_at, expires = tonumber(row[i + 4]), tonumber(row[i + 5]), tonumber(row[i + 6])
-  local class, app = lane_parts(lane)
+  local class, app, _, processor = lane_parts(lane)
   local fields = { 'lane', lane, 'at', now_text, 'limits', row[i + 3], 'size', #payload }
   local function set(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
@@ -64,6 +65,7 @@ local function accept(row, i, flow, stage, open)
     if row[i + 6 + offset] ~= '' then set(name, row[i + 6 + offset]) end
   end
   redis.call('HSET', job_ .. id, unpack(fields))
+  if processor == 'flow' then redis.call('ZADD', flows_ .. app, now_text, id) end
   if not seen_apps[app] then
     seen_apps[app] = true
     redis.call('SADD', apps, app)
