@@ -1,6 +1,7 @@
 """The read path: jobs, listings and lanes. It changes nothing."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -51,7 +52,6 @@ class Inspector:
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
         self._keys = keyspace
-        self.auditing = Audit(redis, keyspace)
 
     async def job(self, job_id: str) -> Job | None:
         """One job, or None when there is no record of it (any more)."""
@@ -224,6 +224,11 @@ class Inspector:
                 lag = group.get("lag") if group else None
                 views.append(LaneView(Lane.parse(lane), length - pending, pending, age, lag))
         return views
+
+    @cached_property
+    def auditing(self) -> Audit:
+        """The audit of the same Redis."""
+        return Audit(self._redis, self._keys)
 
     async def audit(self) -> list[str]:
         """What contradicts I1 right now, in words; empty when all counts equal the structures."""
