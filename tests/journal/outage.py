@@ -274,7 +274,11 @@ class Drive:
 
             async def complete() -> bool:
                 nonlocal missing
-                missing = [one for one in missing if await inspector.job(one) is None]
+                found: set[str] = set()
+                for first in range(0, len(missing), 1_000):
+                    part = missing[first : first + 1_000]
+                    found.update(job.id for job in await inspector.jobs_by_id(part))
+                missing = [one for one in missing if one not in found]
                 return not missing
 
             with contextlib.suppress(AssertionError):

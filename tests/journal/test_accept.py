@@ -47,6 +47,26 @@ async def test_without_redis_a_job_is_spooled_and_shipped_when_it_is_back(
         assert [lease.job_id for lease in leases] == [job.id for job in jobs]  # in their order
 
 
+async def test_a_spool_that_is_too_large_for_memory_is_shipped_from_the_file(
+    mortal: RedisServer, wire: "Redis", folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.journal.shipper.FRESH_MAX", 10)
+    monkeypatch.setattr("gateway.journal.shipper.CALL_JOBS_MAX", 7)
+    async with Scene(wire, folder) as scene:
+        await scene.acceptor.accept([new_job()])
+        mortal.kill()
+        jobs = [new_job() for _ in range(50)]
+        for job in jobs:
+            await scene.acceptor.accept([job])
+        mortal.restart()
+        late = [new_job() for _ in range(50)]  # accepted while the others are shipped
+        for job in late:
+            await scene.acceptor.accept([job])
+        await until(lambda: scene.spooled == 0, what="the spool to empty")
+        leases = await Hand(scene.broker).take(200)
+        assert [lease.job_id for lease in leases][1:] == [job.id for job in (*jobs, *late)]
+
+
 async def test_a_spooled_job_can_be_read(folder: Path) -> None:
     async with await nowhere() as away, Scene(away, folder) as scene:
         job = new_job(b'{"a":1}', tags=("x",))

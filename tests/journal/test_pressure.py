@@ -102,9 +102,10 @@ async def test_above_the_limit_jobs_stay_in_the_journal_until_there_is_room(
     redis: "Redis", folder: Path
 ) -> None:
     used = (await read_memory(redis)).used
+    settings = GatewaySettings(memory_low_share=0.3, memory_spool_share=0.4)
     try:
-        async with Scene(redis, folder, GatewaySettings(accept_wait_ms=50)) as scene:
-            await redis.config_set("maxmemory", int(used * 1.05))
+        async with Scene(redis, folder, settings) as scene:
+            await redis.config_set("maxmemory", 2 * used)  # it would take them
             await until(lambda: scene.pressure.full, what="the gateway to notice")
             jobs = [new_job() for _ in range(30)]
             answers = await scene.acceptor.accept(jobs)
