@@ -112,6 +112,8 @@ async def test_above_the_limit_jobs_stay_in_the_journal_until_there_is_room(
             assert {answer.state for answer in answers} == {State.SPOOLED}
             with pytest.raises(OutOfMemory):
                 scene.acceptor.check(lane(priority="low"))
+            before = scene.looked_at
+            await until(lambda: scene.looked_at > before, what="one more look")
             assert await scene.jobs() == 0
             await redis.config_set("maxmemory", 0)
             await until(lambda: scene.spooled == 0, what="the spool to empty")
