@@ -137,6 +137,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The request did not arrive in time"),
     "unfinished": (409, "The job has not ended"),
     "wrong_state": (409, "The present state forbids this"),
+    "name_taken": (409, "The name is taken"),
     "lease_lost": (409, "Another attempt owns the job"),
     "job_gone": (410, "The record outlived its retention"),
     "length_required": (411, "The length of the body must be declared"),

@@ -29,6 +29,7 @@ from streams.errors import ConfigError, Unavailable
 from streams.events import EventReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
+from streams.schedules import ScheduleStore
 from streams.scripts import translated
 
 KEEPALIVE_S = 15
@@ -47,6 +48,7 @@ class Engine:
     callbacks: CallbackStore
     events: EventReader
     audit: Audit
+    schedules: ScheduleStore
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -118,15 +120,17 @@ def keepalive() -> dict[int, int]:
 def engine_over(redis: "Redis", settings: Settings) -> Engine:
     """The engine's parts over one client."""
     keyspace = Keyspace(settings.engine.tag)
+    broker = Broker(redis, keyspace, settings.engine)
     return Engine(
         redis=redis,
         keyspace=keyspace,
-        broker=Broker(redis, keyspace, settings.engine),
+        broker=broker,
         inspector=Inspector(redis, keyspace),
         directory=Directory(redis, keyspace),
         callbacks=CallbackStore(redis, keyspace, settings.engine),
         events=EventReader(redis, keyspace),
         audit=Audit(redis, keyspace, settings.engine),
+        schedules=ScheduleStore(redis, keyspace, broker.scripts),
     )
 
 

@@ -33,6 +33,7 @@ from streams.loops.auditor import Auditor
 from streams.loops.expirer import Expirer
 from streams.loops.janitor import Janitor
 from streams.loops.promoter import Promoter
+from streams.loops.scheduler import Scheduler
 from streams.loops.sweeper import Sweeper
 from streams.model import ResourceClass
 from streams.scripts import translated
@@ -146,6 +147,7 @@ class WorkerProcess(Service):
             Announcer(engine.directory, self._card),
             Promoter(engine.broker),
             Expirer(engine.broker),
+            Scheduler(engine.schedules),
             Sweeper(engine.broker, engine.inspector),
             Janitor(engine.broker, engine.directory),
             Auditor(engine.audit, self._worker.plan.id),

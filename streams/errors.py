@@ -11,7 +11,8 @@
     │   ├── NotAllowed        a good key without the scope
     │   ├── NotAuthenticated  no key, or one that is unknown, expired or revoked
     │   ├── UnknownEndpoint   a callback URL under no endpoint of the app
-    │   └── WrongState        the job's state forbids the operation
+    │   ├── WrongState        the job's state forbids the operation
+    │   └── NameTaken         the app has something of that name already
     ├── Retry                 the attempt failed and another may succeed
     │   └── TimedOut          ran longer than the job's time
     ├── Crashed               the attempt's process died or left the protocol
@@ -102,6 +103,12 @@ class WrongState(Rejected):
     """The operation does not apply to a job in its present state."""
 
     code = "wrong_state"
+
+
+class NameTaken(Rejected):
+    """The app has something of that name already."""
+
+    code = "name_taken"
 
 
 class Retry(Trouble):

@@ -2,7 +2,8 @@
 
 The 26 characters are 128 bits in Crockford's base 32, lower case. Without an idempotency key the
 bits are a UUIDv7 (RFC 9562, section 5.7); with one they are a hash of app and key, so that any
-number of gateways make the same id. The shard is always `0` today (decision record 4).
+number of gateways make the same id; a tick's are a hash of schedule and instant. The shard is
+always `0` today (decision record 4).
 """
 
 import hashlib
@@ -24,6 +25,12 @@ def new_job_id(now_ms: int) -> str:
 def job_id_for_key(app: str, idempotency_key: str) -> str:
     """The id that every gateway derives from this app's idempotency key."""
     digest = hashlib.sha256(f"{app}\0{idempotency_key}".encode()).digest()
+    return f"{SHARD}-{base32(int.from_bytes(digest[:16], 'big'), 26)}"
+
+
+def job_id_for_tick(schedule: str, instant_ms: int) -> str:
+    """The id that everybody derives from a schedule's key and an instant."""
+    digest = hashlib.sha256(f"tick\0{schedule}\0{instant_ms}".encode()).digest()
     return f"{SHARD}-{base32(int.from_bytes(digest[:16], 'big'), 26)}"
 
 
