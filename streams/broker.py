@@ -33,6 +33,7 @@ from streams.settings import EngineSettings
 
 Argument = str | bytes | int | float
 FAULT_MAX = 2_000  # characters kept of a fault's message
+TRIM_MAX = 1_000  # flows of one app that one round looks at
 
 
 class Broker:
@@ -218,6 +219,19 @@ class Broker:
                 pipe.zremrangebyscore(keys.key("callback_done"), "-inf", ended)
                 pipe.zremrangebyscore(keys.key("callback_dead"), "-inf", dead)
                 await pipe.execute()
+            for app in apps:
+                await self._trim_flows(keys.key("flows_", app), ended)
+
+    async def _trim_flows(self, key: str, before_ms: int) -> None:
+        """A flow may run for longer than records are kept: only those without one are forgotten."""
+        old = await self._redis.zrangebyscore(key, "-inf", before_ms, start=0, num=TRIM_MAX)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for flow_id in old:
+                pipe.exists(self.keyspace.job(text(flow_id)))
+            there = await pipe.execute() if old else []
+        gone = [flow_id for flow_id, exists in zip(old, there, strict=True) if not exists]
+        if gone:
+            await self._redis.zrem(key, *gone)
 
     async def pause(self, resource_class: ResourceClass) -> bool:
         """Lease no more jobs of a class; what runs goes on. False if it was paused already."""

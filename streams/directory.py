@@ -1,4 +1,4 @@
-"""What apps and operators register, kept in Redis: processors, workers, endpoints, keys, limits.
+"""What apps, workers and operators register, kept in Redis: processors, flows, endpoints, keys.
 
 Plain records, each written whole by one command; nothing here takes part in a job's life. Endpoints
 are read and written by `streams.endpoints`.
@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from streams.flow import Stage
 from streams.keyspace import Keyspace
 from streams.model import ResourceClass, State
 from streams.scripts import Client, text, translated
@@ -33,6 +34,19 @@ class ProcessorCard(msgspec.Struct, frozen=True):
     input_schema: msgspec.Raw
     output_schema: msgspec.Raw
     dependencies: tuple[str, ...] = ()
+    published_ms: int = 0
+
+
+class FlowCard(msgspec.Struct, frozen=True):
+    """A named flow as workers published it; `input_schema` is JSON Schema."""
+
+    name: str
+    version: str
+    summary: str
+    input_schema: msgspec.Raw
+    stages: tuple[Stage, ...]
+    result: str = ""
+    deadline_s: float = 7 * 86_400.0
     published_ms: int = 0
 
 
@@ -110,6 +124,18 @@ class Directory:
     async def forget_processor(self, name: str) -> bool:
         """Remove a manifest; submits of it are refused from then on. False if there was none."""
         return await self._delete("processors", name)
+
+    async def publish_flow(self, card: FlowCard) -> None:
+        """Make `card` the newest flow of its name."""
+        await self._put("named_flows", card.name, card)
+
+    async def flows(self) -> dict[str, FlowCard]:
+        """Every named flow by name."""
+        return await self._all("named_flows", FlowCard)
+
+    async def forget_flow(self, name: str) -> bool:
+        """Remove a named flow; submits of it are refused from then on. False if there was none."""
+        return await self._delete("named_flows", name)
 
     async def put_key(self, key: ApiKey) -> None:
         """Create or replace an API key."""

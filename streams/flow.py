@@ -59,7 +59,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     name: str
     processor: str
     after: tuple[str, ...] = ()
-    payload: Any = msgspec.field(default_factory=dict)
+    payload: Any = None  # None: the item where there is `each`, else {}
     each: Each | None = None
     on_failure: OnFailure = OnFailure.FAIL
     priority: Priority | None = None  # None: the flow's

@@ -68,8 +68,9 @@ class FlowStore:
 
     async def _store(self, lease: Lease, flow_id: str, flow: PlannedFlow, round_: int) -> None:
         deadline = round(flow.deadline_s * 1000)
-        single = any(stage.name == flow.result and not stage.each for stage in flow.stages)
-        result = stage_job(flow_id, flow.result) if single else ""
+        fans = any(stage.name == flow.result and stage.each for stage in flow.stages)
+        result = f"each {flow.result}" if fans else stage_job(flow_id, flow.result)
+        result = result if flow.result else ""
         head: list[Argument] = [flow_id, lease.job_id, lease.token, round_, len(flow.stages)]
         head += [deadline, result, flow.name, encode(flow.input)]
         for start in range(0, len(flow.stages), STAGES_PER_CALL):

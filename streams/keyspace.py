@@ -39,6 +39,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     worker_          STRING  60 s           a worker's announcement
     workers          ZSET    permanent      workers by when they were last heard of
     processors       HASH    until forgotten  published manifests by name
+    named_flows      HASH    until forgotten  published flows by name
     endpoints        HASH    permanent      callback endpoints by id, their secrets sealed
     endpoint_        HASH    until forgotten  an endpoint's breaker, and whether it is disabled
     keys             HASH    permanent      API keys by id, hashed
@@ -72,7 +73,7 @@ PLAIN = frozenset(
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callback_lanes", "callback_leases"),
         *("callback_hosts", "callback_due", "callback_dead", "callback_done", "callback_counts"),
-        *("key_uses", "app_limits", "schedules", "schedule_due"),
+        *("key_uses", "app_limits", "schedules", "schedule_due", "named_flows"),
     )
 )
 PREFIXES = frozenset(

@@ -7,7 +7,7 @@
 --       round     int  of the flow: its job's attempts may repeat a round, a retry begins another
 --       stages    int  of the whole flow; a stage that adds some counts them by itself
 --       deadline  int  ms that the flow may take, 0 for any: from its submit on, or from its retry
---       result    str  job whose result is the flow's, empty for none
+--       result    str  job whose result is the flow's; `each NAME`: the list of that stage's; or empty
 --       name      str
 --       input     str  JSON, to which stages may refer
 --       rest...   stage, kind (one|each), policy (fail|continue|skip), after, before (names, a comma
@@ -22,8 +22,8 @@ local key, own = flow_ .. id, job == id
 
 if own and redis.call('HGET', key, 'round') ~= round then
   redis.call('DEL', key)
-  redis.call('HSET', key, 'state', 'running', 'round', round, 'left', stages, 'open', 0, 'result', result,
-    'name', name, 'input', input, 'at', now_text)
+  redis.call('HSET', key, 'state', 'running', 'round', round, 'left', stages, 'total', stages, 'open', 0,
+    'result', result, 'name', name, 'input', input, 'at', now_text)
   redis.call('PERSIST', flow_jobs_ .. id)
   redis.call('HSET', job_ .. id, 'parts', 1)
   local began = round == '0' and tonumber(owner.at) or now
@@ -69,7 +69,10 @@ for i = rest, #ARGV, HEAD + ROW do
     local waits, one = wait_for(stage, after), kind == 'one'
     redis.call('HSET', key, 's:' .. stage, kind .. ' ' .. policy .. ' ' .. (one and ARGV[i + HEAD] or '-'),
       'p:' .. stage, ARGV[i + 5], 'w:' .. stage, waits, 'l:' .. stage, one and 1 or 0)
-    if not own then redis.call('HINCRBY', key, 'left', 1) end
+    if not own then
+      redis.call('HINCRBY', key, 'left', 1)
+      redis.call('HINCRBY', key, 'total', 1)
+    end
     for waiting in string.gmatch(before, '([^,]+),') do
       if tonumber(redis.call('HGET', key, 'w:' .. waiting) or 0) > 0 then
         redis.call('HINCRBY', key, 'w:' .. waiting, 1)

@@ -117,6 +117,7 @@ local function finish(job, state, code, message, result, staged)
   end
   if job.callback then
     local size = staged and redis.call('STRLEN', result_ .. job.id) or #(result or '')
+    if job.apart then size = callback_inline_max_bytes + 1 end
     record_callback(job, state, code, message, result, size)
   end
   if result and not staged then

@@ -6,7 +6,7 @@
 --       flow_fans  SET     flow|stage whose list is to be fanned out
 --       doorbell_  STREAM  `flows`: there are steps or fans
 -- SETS  retention_ms       int  how long an ended flow is kept
--- A flow's hash: state (running, stopping, ended), left (stages), open (jobs of stages not ended), and
+-- A flow's hash: state (running, stopping, ended), left and total (stages), open (jobs of stages not ended), and
 -- for each stage p (its plan, JSON), s (kind policy job), k (stages after it, a comma after each), w (stages before it that
 -- have not ended), l (its jobs that have not ended), b (those that failed), d (1: it will be skipped),
 -- e (how it ended: go or doom). A step touches at most STEPS_MAX jobs or stages in one call; what
@@ -145,7 +145,9 @@ take_step['end'] = function(flow)
     if row[1] == 'stopping' then
       finish(parent, row[2], row[3], row[4])
     else
-      finish(parent, 'succeeded', nil, nil, row[5] ~= '' and redis.call('GET', result_ .. row[5]) or 'null')
+      parent.apart = string.sub(row[5], 1, 5) == 'each ' -- a list that is put together when it is read
+      local result = row[5] ~= '' and not parent.apart and redis.call('GET', result_ .. row[5])
+      finish(parent, 'succeeded', nil, nil, result or 'null')
     end
   end
   step(flow, 'keep', 0)
