@@ -31,6 +31,7 @@ from streams.events import EventReader
 from streams.inspector import Inspector
 from streams.model import Job
 from streams.rates import RateStore
+from streams.schedules import ScheduleStore
 
 Check = Callable[[], Awaitable[object]]
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Stores:
     callbacks: CallbackStore
     events: EventReader
     rates: RateStore
+    schedules: ScheduleStore
 
 
 class GatewayParts(Service):
@@ -77,6 +79,7 @@ class GatewayParts(Service):
         self.inspector = stores.inspector
         self.directory = stores.directory
         self.callbacks = stores.callbacks
+        self.schedules = stores.schedules
         overlap_s = settings.secret_overlap_s
         self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s

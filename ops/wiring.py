@@ -45,6 +45,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         engine.callbacks,
         engine_over(waiting, settings).events,
         RateStore(control, engine.keyspace, engine.broker.scripts),
+        engine.schedules,
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)

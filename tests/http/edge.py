@@ -24,6 +24,7 @@ from streams.inspector import Inspector
 from streams.keyspace import Keyspace
 from streams.model import Again, Dead, Done, Fault, Lease, ResourceClass, Settlement, Verdict
 from streams.rates import RateStore
+from streams.schedules import ScheduleStore
 from tests.support.build import Hand
 
 KEYS = Keyspace()
@@ -136,6 +137,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         callbacks=CallbackStore(redis, KEYS),
         events=EventReader(reading, KEYS),
         rates=RateStore(redis, KEYS, broker.scripts),
+        schedules=ScheduleStore(redis, KEYS, broker.scripts),
     )
 
 
