@@ -28,6 +28,7 @@ from gateway import (
     keys,
     limits,
     openapi,
+    schedules,
 )
 from gateway.auth import EVERY_APP
 from gateway.auth import Scope as KeyScope
@@ -35,7 +36,7 @@ from gateway.call import Call, Operation
 from gateway.parts import GatewayParts
 from gateway.problems import MethodNotAllowed, NotFound, problem_response
 
-MODULES = (jobs, deadletters, classes, endpoints, callbacks, catalog, apps, keys, health)
+MODULES = (jobs, deadletters, classes, endpoints, callbacks, schedules, catalog, apps, keys, health)
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"
 

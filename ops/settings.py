@@ -90,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker: WorkerSettings = WorkerSettings()
     log: LogSettings = LogSettings()
     client: ClientSettings = ClientSettings()
+    schedules: dict[str, dict[str, Any]] = {}  # by name: see `ops.declared`
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -133,7 +134,13 @@ def load(
 def rows(settings: Settings) -> list[Row]:
     """Every setting with its value and default, in the order of the structs."""
     defaults = Settings()
-    return [
+    declared = [
+        Row(f"schedules.{name}.{field}", str(value), "")
+        for name, table in settings.schedules.items()
+        for field, value in table.items()
+        if field != "job"  # a payload may hold what is not for everybody
+    ]
+    return declared + [
         Row(
             f"{section}.{field.name}",
             shown(field, getattr(getattr(settings, section), field.name)),
@@ -157,11 +164,11 @@ def secrets_of(settings: Settings) -> list[str]:
 
 
 def fields() -> Iterator[tuple[str, shapes.Field]]:
-    """Every setting: its section and msgspec's description of the field."""
+    """Every setting: its section and msgspec's description of the field; no declared schedules."""
     for section in _struct(Settings).fields:
-        assert isinstance(section.type, shapes.StructType)
-        for field in section.type.fields:
-            yield section.name, field
+        if isinstance(section.type, shapes.StructType):
+            for field in section.type.fields:
+                yield section.name, field
 
 
 def shown(field: shapes.Field, value: object) -> str:

@@ -11,6 +11,7 @@ from gateway.app import build_app
 from gateway.audit import AuditLog, path_of
 from gateway.courier import Courier
 from gateway.courier_metrics import CourierMetrics
+from gateway.declared import DeclaredSchedules
 from gateway.journal.acceptor import JournalAcceptor
 from gateway.journal.shipper import Destination
 from gateway.parts import GatewayParts, Stores
@@ -18,6 +19,7 @@ from gateway.posting import Poster
 from gateway.pressure import Pressure
 from gateway.sealing import Seals
 from gateway.server import GatewayServer
+from ops.declared import declared_schedules
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.settings import Settings
 from processors.dependencies.guard import Guard
@@ -66,7 +68,8 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         parts.metrics.add(told.registry)
         services += build_courier(settings, told)
     server = GatewayServer(build_app(parts), parts)
-    return [*services, server, Said(lambda: {"url": server.url})]
+    declared = DeclaredSchedules(declared_schedules(settings), parts)
+    return [*services, server, declared, Said(lambda: {"url": server.url})]
 
 
 def journal_folder(settings: Settings) -> Path | None:
