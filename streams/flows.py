@@ -20,10 +20,11 @@ from streams.model import Lease, NewJob
 from streams.scripts import Client, text, translated
 
 STAGES_PER_CALL = 50
-ITEMS_PER_CALL = 100
+ITEMS_PER_CALL = 50  # 10,000 items block no other call for longer than a few ms
 RESULTS_PER_CALL = 500
 STEPS_PER_CALL = 20
 FANS_PER_TICK = 20
+PLANS_KEPT = 500
 BLANKS = ("",) * 11  # of a stage with `each`, which has no job of its own
 
 encode = msgspec.json.encode
@@ -42,6 +43,7 @@ class FlowStore:
         self._redis = redis
         self._keys = broker.keyspace
         self._scripts = broker.scripts
+        self._plans: dict[tuple[str, str], PlannedStage] = {}
 
     # ------------------------------------------------------------------ storing
 
@@ -109,14 +111,11 @@ class FlowStore:
             await self._fan_out(flow_id, stage)
 
     async def _fan_out(self, flow_id: str, name: str) -> None:
-        key = self._keys.key("flow_", flow_id)
         with translated():
-            plan, given, reached = await self._redis.hmget(key, f"p:{name}", "input", f"x:{name}")
-        if plan is None:
-            return
-        stage = msgspec.json.decode(plan, type=PlannedStage)
+            reached = await self._redis.hget(self._keys.key("flow_", flow_id), f"x:{name}")
         try:
-            items = await self._items(flow_id, stage.each or Each(), given)
+            stage = await self._plan(flow_id, name)
+            items = await self._items(flow_id, stage.each or Each())
         except InvalidInput as error:
             await self._scripts.run("flow_fault", flow_id, name, error.code, str(error))
             return
@@ -130,9 +129,10 @@ class FlowStore:
             if total == 0:
                 return
 
-    async def _items(self, flow_id: str, each: Each, given: bytes) -> Sequence[Any]:
-        results = await self._results(flow_id, [each.result] if each.result else [])
-        return fanned(each, results, msgspec.json.decode(given))
+    async def _items(self, flow_id: str, each: Each) -> Sequence[Any]:
+        if each.result:
+            return fanned(each, await self._results(flow_id, [each.result]), None)
+        return fanned(each, {}, await self._input(flow_id))
 
     # ------------------------------------------------------------------ what a stage is given
 
@@ -141,35 +141,56 @@ class FlowStore:
         fans = ":" in lease.stage
         if not fans and b'"$' not in stored:
             return stored
-        name = lease.stage.partition(":")[0]
-        with translated():
-            plan, given = await self._redis.hmget(
-                self._keys.key("flow_", lease.flow), f"p:{name}", "input"
-            )
-        if plan is None:
-            raise FlowStopped("its flow is not in Redis any more")
-        stage = msgspec.json.decode(plan, type=PlannedStage)
-        refers = {parent for kind, parent, _ in references(stage.payload) if kind == "$result"}
-        results = await self._results(lease.flow, refers)
-        item = msgspec.json.decode(stored) if fans else None
+        stage = await self._plan(lease.flow, lease.stage.partition(":")[0])
         if fans and stage.payload is None:
             return stored
-        return encode(resolved(stage.payload, results, msgspec.json.decode(given), item))
+        asked = [(kind, parent) for kind, parent, _ in references(stage.payload)]
+        results = await self._results(lease.flow, {name for kind, name in asked if name})
+        given = await self._input(lease.flow) if ("$input", "") in asked else None
+        item = msgspec.json.decode(stored) if fans else None
+        return encode(resolved(stage.payload, results, given, item))
 
-    async def _results(self, flow_id: str, stages: Iterable[str]) -> dict[str, Any]:
-        return {name: await self.result(flow_id, name) for name in stages}
+    async def _plan(self, flow_id: str, name: str) -> PlannedStage:
+        """A stage's plan, which never changes; that of a fan-out is asked for by every item."""
+        known = self._plans.get((flow_id, name))
+        if known is not None:
+            return known
+        with translated():
+            plan = await self._redis.hget(self._keys.key("flow_", flow_id), f"p:{name}")
+        if plan is None:
+            raise FlowStopped("its flow is not in Redis any more")
+        if len(self._plans) >= PLANS_KEPT:
+            self._plans.pop(next(iter(self._plans)))
+        stage = self._plans[flow_id, name] = msgspec.json.decode(plan, type=PlannedStage)
+        return stage
+
+    async def _input(self, flow_id: str) -> Any:
+        with translated():
+            given = await self._redis.hget(self._keys.key("flow_", flow_id), "input")
+        return None if given is None else msgspec.json.decode(given)
 
     async def result(self, flow_id: str, name: str) -> Any:
         """A stage's result; of a stage with `each` the list of its jobs', None where one failed."""
+        return (await self._results(flow_id, [name]))[name]
+
+    async def _results(self, flow_id: str, stages: Iterable[str]) -> dict[str, Any]:
+        stages = list(stages)
+        if not stages:
+            return {}
+        fields = [f"{field}:{name}" for name in stages for field in "sn"]
         with translated():
-            kind, count = await self._redis.hmget(
-                self._keys.key("flow_", flow_id), f"s:{name}", f"n:{name}"
-            )
-        if not text(kind).startswith("each"):
-            [found] = await self._raw_results([stage_job(flow_id, name)])
-            return found
-        ids = [stage_job(flow_id, name, index) for index in range(int(count or 0))]
-        return await self._raw_results(ids)
+            row = await self._redis.hmget(self._keys.key("flow_", flow_id), *fields)
+        jobs: dict[str, list[str]] = {}
+        alone = set[str]()
+        for name, kind, count in zip(stages, row[::2], row[1::2], strict=True):
+            if text(kind).startswith("each"):
+                jobs[name] = [stage_job(flow_id, name, n) for n in range(int(count or 0))]
+            else:
+                jobs[name] = [stage_job(flow_id, name)]
+                alone.add(name)
+        found = iter(await self._raw_results([job for ids in jobs.values() for job in ids]))
+        values = {name: [next(found) for _ in ids] for name, ids in jobs.items()}
+        return {name: each[0] if name in alone else each for name, each in values.items()}
 
     async def _raw_results(self, ids: Sequence[str]) -> list[Any]:
         found: list[Any] = []
