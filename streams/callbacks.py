@@ -238,7 +238,7 @@ class CallbackStore:
         for state in wanted.states:
             ids += await self._ids(state, wanted.since_ms)
         found: list[CallbackView] = []
-        position = int(cursor or 0)
+        position = Page.start_of(cursor)
         while position < len(ids) and len(found) < limit:
             chunk = ids[position : position + min(CHUNK, limit - len(found))]
             found += await self._views(await self._fitting(chunk, wanted))

@@ -96,7 +96,7 @@ class Inspector:
         """Jobs, newest first within a state; without a state: live ones first, then ended ones."""
         wanted = [state] if state else [s for s in State if s is not State.SPOOLED]
         ids = await self._ids(wanted, app)
-        start = int(cursor or 0)
+        start = Page.start_of(cursor)
         found: list[Job] = []
         position = start
         while position < len(ids) and len(found) < limit and position - start < SCAN_MAX:

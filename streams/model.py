@@ -274,3 +274,11 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     items: Sequence[T]
     cursor: str = ""
+
+    @staticmethod
+    def start_of(cursor: str) -> int:
+        """Where the page of `cursor` starts. Raises ValueError for what no page gave out."""
+        start = int(cursor or 0)
+        if start < 0:
+            raise ValueError(cursor)
+        return start
