@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -109,7 +110,8 @@ def bind(
     return Script(name, header.argv, body, hashlib.sha1(body.encode()).hexdigest())
 
 
-def read_sources() -> dict[str, str]:
+@cache
+def read_sources() -> Mapping[str, str]:
     """The text of every script and library by name, `take` or `lib/finish`."""
     folder = resources.files("streams") / "lua"
     found = {}

@@ -78,8 +78,9 @@ end
 -- Moves a job from the due set to its lane.
 local function promote(id, class)
   redis.call('ZREM', due_ .. class, id)
-  local lane = redis.call('HGET', job_ .. id, 'lane')
-  if not lane then return end
+  local row = redis.call('HMGET', job_ .. id, 'lane', 'state')
+  local lane = row[1]
+  if row[2] ~= 'delayed' then return end -- nothing that this platform does leaves such a member
   redis.call('HSET', job_ .. id, 'state', 'waiting', 'entry', append(id, lane))
   local _, app = lane_parts(lane)
   move(class, app, 'delayed', 'waiting')
