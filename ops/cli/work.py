@@ -265,7 +265,7 @@ def _show_counts(session: Session) -> None:
 def _request(processor: str, payload: str, fields: dict[str, Any]) -> JobRequest:
     callback, timeout_s = fields.pop("callback"), fields.pop("job_timeout_s")
     given = {name: value for name, value in fields.items() if value not in (None, ())}
-    raw = _payload(payload)
+    raw = payload_of(payload)
     try:
         return msgspec.convert(
             {
@@ -282,7 +282,8 @@ def _request(processor: str, payload: str, fields: dict[str, Any]) -> JobRequest
         raise InvalidInput(str(error)) from error
 
 
-def _payload(text: str) -> msgspec.Raw:
+def payload_of(text: str) -> msgspec.Raw:
+    """The payload that an argument stands for: JSON, @FILE, or - for standard input."""
     try:
         if text == "-":
             text = click.get_text_stream("stdin").read()
