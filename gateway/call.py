@@ -23,6 +23,7 @@ from streams.errors import InvalidInput, TooLarge, Trouble
 
 JSON = "application/json"
 
+NUMBER = re.compile(r"-?[0-9]{1,18}")
 BAD_CHOICE = "Invalid enum value"  # msgspec quotes it; we quote no value
 FIELD = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`")
 
@@ -107,7 +108,7 @@ class Call:
         if repeated:
             raise InvalidInput("given more than once", f"$.{repeated[0]}")
         try:
-            return msgspec.convert(dict(given), kind, strict=False)
+            return msgspec.convert(_numbered(dict(given), kind), kind)
         except msgspec.ValidationError as error:
             raise invalid(error) from None
 
@@ -145,6 +146,15 @@ def decode(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
         raise MalformedJson(str(error)) from None
     except RecursionError:
         raise TooLarge("nested too deeply") from None
+
+
+def _numbered(given: dict[str, str], kind: type) -> dict[str, Any]:
+    """A query's texts, those of integer fields as integers. A time as a number is no time."""
+    numbers = {field.name for field in msgspec.structs.fields(kind) if field.type is int}
+    return {
+        name: int(text) if name in numbers and NUMBER.fullmatch(text) else text
+        for name, text in given.items()
+    }
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidInput:

@@ -13,12 +13,27 @@ from gateway.call import JSON, Call, Operation
 from gateway.problems import (
     PROBLEM_JSON,
     STATUSES,
+    ExpectationFailed,
+    HeadersTooLarge,
+    LengthRequired,
+    MalformedJson,
+    MalformedRequest,
     MethodNotAllowed,
     NotAcceptable,
     Problem,
+    RateLimited,
+    TooSlow,
     UnsupportedMediaType,
+    UriTooLong,
 )
-from streams.errors import NotAllowed, NotAuthenticated, Trouble, Unavailable
+from streams.errors import (
+    InvalidInput,
+    NotAllowed,
+    NotAuthenticated,
+    TooLarge,
+    Trouble,
+    Unavailable,
+)
 
 REF = "#/components/schemas/{name}"
 PART = re.compile(r"{(\w+)}")
@@ -26,6 +41,20 @@ HEADERS = {
     ("POST", "/v1/jobs"): ("Idempotency-Key", "Prefer", "traceparent"),
     ("POST", "/v1/jobs:batch"): ("Idempotency-Key", "traceparent"),
     ("GET", "/v1/jobs/{id}"): ("Prefer",),
+}
+
+# What any operation may answer, what those with a key may, and those with a body.
+ANY = (
+    *(MalformedRequest, MethodNotAllowed, NotAcceptable, TooSlow, UriTooLong),
+    *(ExpectationFailed, HeadersTooLarge, Unavailable),
+)
+KEYED = (NotAuthenticated, NotAllowed, RateLimited)
+BODIED = (MalformedJson, InvalidInput, LengthRequired, TooLarge, UnsupportedMediaType)
+# What an answer's `id` is good for: operations that take it in their path.
+LINKS = {
+    "submit": ("read_job", "read_result", "cancel_job", "retry_job"),
+    "create_endpoint": ("read_endpoint", "rotate_endpoint", "delete_endpoint"),
+    "create_key": ("rotate_key", "revoke_key"),
 }
 
 Json = dict[str, Any]
@@ -133,19 +162,25 @@ def _parameters(operation: Operation, components: Json) -> list[Json]:
 def _answer(operation: Operation, kind: Any, schema_of: Json) -> Json:
     if kind is None:
         return {"description": "Done"}
-    return {
+    described: Json = {
         "description": operation.summary,
         "content": {operation.media: {"schema": schema_of[kind]}},
     }
+    if links := LINKS.get(operation.run.__name__):
+        given = {"id": "$response.body#/id"}
+        described["links"] = {name: {"operationId": name, "parameters": given} for name in links}
+    return described
 
 
 def _problems(operation: Operation) -> Json:
     """The problem answers of an operation by status, with their codes."""
-    errors: list[type[Trouble]] = [*operation.errors, NotAcceptable, MethodNotAllowed]
+    errors: list[type[Trouble]] = [*operation.errors, *ANY]
     if operation.scope is not None:
-        errors += [NotAuthenticated, NotAllowed, Unavailable]
+        errors += KEYED
     if operation.body is not None:
-        errors.append(UnsupportedMediaType)
+        errors += BODIED
+    if operation.query is not None:
+        errors.append(InvalidInput)
     codes: dict[int, list[str]] = {}
     for error in dict.fromkeys(errors):
         codes.setdefault(STATUSES[error.code][0], []).append(error.code)
