@@ -1,12 +1,16 @@
-"""Chores of a worker that need what only `ops` knows: manifests, and what its Ollama has."""
+"""Chores that need what only `ops` knows, and what runs chores in a process without Faust."""
 
 import logging
+import random
 from collections.abc import Sequence
+
+from mode import Service
 
 from processors.dependencies.ollama import OllamaProvider
 from processors.dependencies.ollama_errors import HostAway
 from streams.directory import Directory, ProcessorCard
 from streams.errors import Unavailable
+from streams.loops import Chore
 from streams.scripts import translated
 from streams.worker import Worker
 
@@ -47,3 +51,38 @@ class OllamaWatch:
             self._worker.resident = await self._ollama.resident()
         except HostAway as error:
             raise Unavailable(f"Ollama: {error}") from error
+
+
+class Minder(Service):
+    """Runs chores in a gateway, so that nothing waits for a worker to be there.
+
+    Each at its own pace, up to a tenth earlier: gateways shall not all come at once. A failure is
+    told once.
+    """
+
+    def __init__(self, chores: Sequence[Chore]) -> None:
+        super().__init__()
+        self._chores = chores
+        self._failing: set[str] = set()
+
+    async def on_started(self) -> None:
+        """Begin."""
+        for chore in self._chores:
+            self.add_future(self._mind(chore))
+
+    async def _mind(self, chore: Chore) -> None:
+        while not self.should_stop:
+            await self.sleep(chore.every_s * random.uniform(0.9, 1.0))
+            try:
+                await chore.tick()
+            except Unavailable as error:
+                self._told(chore, str(error))
+            except Exception:
+                log.exception("chore failed", extra={"chore": chore.name})
+            else:
+                self._failing.discard(chore.name)
+
+    def _told(self, chore: Chore, reason: str) -> None:
+        if chore.name not in self._failing:
+            self._failing.add(chore.name)
+            log.warning("chore waits for Redis", extra={"chore": chore.name, "reason": reason})

@@ -19,12 +19,18 @@ from gateway.posting import Poster
 from gateway.pressure import Pressure
 from gateway.sealing import Seals
 from gateway.server import GatewayServer
+from ops.chores import Minder
 from ops.declared import declared_schedules
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.settings import Settings
 from processors.dependencies.guard import Guard
 from streams.clock import SystemClock
 from streams.durability import Durability
+from streams.flows import FlowStore
+from streams.loops.expirer import Expirer
+from streams.loops.flow_mover import FlowMover
+from streams.loops.promoter import Promoter
+from streams.loops.scheduler import Scheduler
 from streams.memory import read_memory
 from streams.rates import RateStore
 
@@ -39,15 +45,16 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
     reading = open_redis(settings.redis, "gateway-reads", reads_again=True)
     waiting = open_redis(settings.redis, "gateway-events", connections_max=BLOCKING_CONNECTIONS)
     engine = engine_over(control, settings)
-    inspector = engine_over(reading, settings).inspector
+    looking = engine_over(reading, settings)
     stores = Stores(
         engine.broker,
-        inspector,
+        looking.inspector,
         engine.directory,
         engine.callbacks,
         engine_over(waiting, settings).events,
         RateStore(control, engine.keyspace, engine.broker.scripts),
         engine.schedules,
+        looking.flows,
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)
@@ -69,7 +76,19 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         services += build_courier(settings, told)
     server = GatewayServer(build_app(parts), parts)
     declared = DeclaredSchedules(declared_schedules(settings), parts)
-    return [*services, server, declared, Said(lambda: {"url": server.url})]
+    return [*services, server, declared, gateway_chores(engine), Said(lambda: {"url": server.url})]
+
+
+def gateway_chores(engine: Engine) -> Minder:
+    """What must go on although no worker lives: delays, expiry, schedules, the end of flows."""
+    return Minder(
+        [
+            Promoter(engine.broker),
+            Expirer(engine.broker),
+            Scheduler(engine.schedules),
+            FlowMover(FlowStore(engine.redis, engine.broker)),
+        ]
+    )
 
 
 def journal_folder(settings: Settings) -> Path | None:
