@@ -24,7 +24,9 @@ NAMED = {
     "/v1/callbacks/{id}": ("callback", "msg_abcdefghjkmnpqrstvwxyz0123"),
     "/v1/keys/{id}": ("key", "abcdefghjkmn"),
     "/v1/apps/{name}": ("app", "nobody"),
+    "/v1/schedules/{name}": ("schedule", "nobodys"),
 }
+MAKING = {("PUT", "/v1/schedules/{name}")}  # a name is the app's own: it makes another thing
 # Operations that name things in the body or the query, or make and list them.
 LISTS = {
     ("GET", "/v1/jobs"),
@@ -33,6 +35,7 @@ LISTS = {
     ("GET", "/v1/endpoints"),
     ("GET", "/v1/apps"),
     ("GET", "/v1/keys"),
+    ("GET", "/v1/schedules"),
     ("GET", "/v1/classes"),
     ("GET", "/v1/workers"),
     ("GET", "/v1/processors"),
@@ -45,9 +48,13 @@ OTHERS = {
     ("POST", "/v1/callbacks:replay"),
     ("POST", "/v1/endpoints"),
     ("POST", "/v1/keys"),
+    ("POST", "/v1/schedules"),
+    ("POST", "/v1/schedules:preview"),  # stores nothing
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 }
+SCHEDULE = "canary-schedule"
+TICKING = {"every_s": 86_400, "job": {"processor": "echo", "payload": {"text": "canary"}}}
 BODIES: Mapping[str, Any] = {"PATCH": {"events": ["dead"]}, "POST": {}}
 
 
@@ -71,6 +78,7 @@ async def victim(edge: Edge) -> dict[str, str]:
     await edge.submit(callback={"url": "https://app.example/canary/7"}, tags=["canary"])
     dead = await edge.die("canary_code")
     live = await edge.submit(tags=["canary"])
+    await edge.post("/v1/schedules", {"name": SCHEDULE, **TICKING}, key="app-operator")
     page = (await edge.get("/v1/callbacks", key="app-operator")).json()["items"]
     return {
         "job": dead,
@@ -79,6 +87,7 @@ async def victim(edge: Edge) -> dict[str, str]:
         "callback": page[0]["id"],
         "key": edge.keys["app"].split("_")[1],
         "app": "etyde",
+        "schedule": SCHEDULE,
     }
 
 
@@ -91,7 +100,9 @@ async def foreign(edge: Edge) -> str:
     return text
 
 
-@pytest.mark.parametrize(("method", "path"), [one for one in WITH_NAMES if owned(one[1])])
+@pytest.mark.parametrize(
+    ("method", "path"), [one for one in WITH_NAMES if owned(one[1]) and one not in MAKING]
+)
 async def test_what_another_app_owns_is_as_if_it_were_not(
     edge: Edge, victim: dict[str, str], foreign: str, method: str, path: str
 ) -> None:
@@ -143,6 +154,20 @@ async def test_what_is_named_in_a_body_is_not_touched(
     assert await everything(edge) == before
 
 
+async def test_a_schedule_of_the_same_name_is_another_schedule(
+    edge: Edge, victim: dict[str, str], foreign: str
+) -> None:
+    before = await everything(edge)
+    path = f"/v1/schedules/{SCHEDULE}"
+    assert (await edge.call("PUT", path, TICKING, key=foreign)).status_code == 201
+    theirs = {**TICKING, "app": "etyde"}
+    assert (await edge.call("PUT", path, theirs, key=foreign)).status_code == 403
+    made = await edge.post("/v1/schedules", {"name": "x", **theirs}, key=foreign)
+    assert made.status_code == 403
+    assert (await edge.call("DELETE", path, key=foreign)).status_code == 204
+    assert await everything(edge) == before
+
+
 async def test_an_idempotency_key_of_another_app_is_another_key(edge: Edge, foreign: str) -> None:
     headers = {"idempotency-key": "order-17"}
     mine = await edge.post("/v1/jobs", echo(), headers=headers)
@@ -190,4 +215,5 @@ async def everything(edge: Edge) -> tuple[object, ...]:
     keys = await edge.parts.directory.keys()
     callbacks = (await edge.get("/v1/callbacks", key="admin")).json()
     limits = await edge.parts.directory.app_limits()
-    return jobs, endpoints, keys, msgspec.json.encode(callbacks), limits
+    schedules = (await edge.get("/v1/schedules", key="admin")).json()
+    return jobs, endpoints, keys, msgspec.json.encode(callbacks), limits, schedules
