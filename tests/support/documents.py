@@ -24,6 +24,8 @@ commas. A setting marked *secret* may stand in a file: `ROUGHNECK_CLIENT__KEY_FI
 An unknown name is an error that names it. `roughneck settings` shows what holds.
 
 Units are in the names: `_s` seconds, `_ms` milliseconds, `_bytes`, `_mb`.
+
+Tables `[schedules.<name>]` declare schedules: see [schedules](schedules.md#in-the-settings).
 """
 
 
