@@ -23,6 +23,7 @@ from gateway import (
     classes,
     deadletters,
     endpoints,
+    flows,
     health,
     jobs,
     keys,
@@ -36,7 +37,10 @@ from gateway.call import Call, Operation
 from gateway.parts import GatewayParts
 from gateway.problems import MethodNotAllowed, NotFound, problem_response
 
-MODULES = (jobs, deadletters, classes, endpoints, callbacks, schedules, catalog, apps, keys, health)
+MODULES = (
+    *(jobs, flows, deadletters, classes, endpoints, callbacks, schedules, catalog, apps, keys),
+    health,
+)
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"
 

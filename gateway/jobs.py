@@ -1,16 +1,15 @@
 """Jobs over HTTP: submit, look, wait, cancel, run again."""
 
-import re
-
 import msgspec
 from starlette.responses import Response
 
 from gateway.age import made_ms
-from gateway.auth import Scope, app_filter, app_of, sees
+from gateway.auth import Scope, app_filter, sees
 from gateway.call import JSON, Call, Operation, answer, decode
+from gateway.making import check_same, make_job, origin_of, wait_of
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import KeyReused, MalformedJson, is_outage, problem_of
-from gateway.submission import Origin, check_payload_size, new_job
+from gateway.submission import Origin, check_payload_size
 from gateway.wire import (
     BatchAccepted,
     BatchAnswer,
@@ -41,10 +40,6 @@ from streams.errors import (
 )
 from streams.model import Cancelled, Job, NewJob, State, Submitted
 
-KEY_HEADER = re.compile(r"[!-~]{1,255}")
-WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
 
 class JobsQuery(PageQuery, frozen=True, kw_only=True):
     """Filters of GET /v1/jobs."""
@@ -57,11 +52,11 @@ class JobsQuery(PageQuery, frozen=True, kw_only=True):
 async def submit(call: Call) -> Response:
     """Accept one job: 202, or 200 with the result when asked to wait and it ended in time."""
     request = await call.body(JobRequest)
-    job = await _new_job(call, request, _origin(call))
+    job = await make_job(call.parts, request, origin_of(call))
     await call.admit(1)
     (submitted,) = await call.parts.acceptor.accept([job])
-    _check_same(submitted)
-    wait_s = _wait_s(call)
+    check_same(submitted)
+    wait_s = wait_of(call)
     headers = {"location": f"/v1/jobs/{job.id}"}
     if wait_s is not None:
         headers["preference-applied"] = f"wait={wait_s:g}"
@@ -77,7 +72,7 @@ async def submit_batch(call: Call) -> Response:
     request = await call.body(BatchRequest, max_bytes=settings.batch_body_max_bytes)
     if len(request.jobs) > settings.batch_jobs_max:
         raise TooLarge(f"more than {settings.batch_jobs_max} jobs")
-    origin = _origin(call)
+    origin = origin_of(call)
     judged: list[NewJob | Trouble] = []
     for index, item in enumerate(request.jobs):
         judged.append(await _judge(call, item, origin, index))
@@ -112,7 +107,7 @@ async def list_jobs(call: Call) -> Response:
 async def read_job(call: Call) -> Response:
     """A job as it stands; with `Prefer: wait=N`, as it stands once it ended or N seconds later."""
     job = await visible_job(call, call.name("id"))
-    wait_s = _wait_s(call)
+    wait_s = wait_of(call)
     if wait_s is None or job.state.ended:
         return answer(await _view(call, job, with_result=wait_s is not None))
     later = await call.parts.watch.ended(job.id, wait_s) or job
@@ -127,7 +122,7 @@ async def read_result(call: Call) -> Response:
         raise Unfinished(f"the job is {job.state}")
     if job.state is not State.SUCCEEDED:
         raise WrongState(f"the job ended {job.state}: it has an error instead of a result")
-    result = await call.parts.inspector.result(job.id)
+    result = await call.parts.read_result(job)
     if result is None:
         raise JobGone("the result outlived its retention")
     return Response(result, media_type=JSON)
@@ -156,6 +151,8 @@ async def retry_job(call: Call) -> Response:
     (outcome,) = await call.parts.broker.replay([job.id])
     if outcome == "gone":
         raise JobGone("the job's payload outlived its retention")
+    if outcome == "in_flow":
+        raise WrongState(f"the job is a stage of a flow: POST /v1/flows/{job.flow}:retry")
     if outcome != "replayed":
         raise WrongState(f"the job is {outcome}: only dead, cancelled and expired jobs run again")
     submitted = Submitted(job.id, State.WAITING, created=False)
@@ -174,21 +171,6 @@ async def visible_job(call: Call, job_id: str) -> Job:
     raise UnknownJob(f"there is no job {job_id[:100]}")
 
 
-async def _new_job(call: Call, request: JobRequest, origin: Origin) -> NewJob:
-    parts = call.parts
-    card = await parts.processors.find(request.processor)
-    if card is None:
-        raise UnknownProcessor(f"no worker has published a processor {request.processor}")
-    endpoints = parts.endpoints.rows() if request.callback else {}
-    try:
-        job = new_job(request, origin, card, endpoints, parts.schemas)
-    except UnknownEndpoint:
-        await parts.endpoints.look_again()
-        job = new_job(request, origin, card, parts.endpoints.rows(), parts.schemas)
-    parts.acceptor.check(job.lane)
-    return job
-
-
 async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> NewJob | Trouble:
     """The job of one item of a batch, or why there is none."""
     if origin.idempotency_key:
@@ -197,14 +179,14 @@ async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> N
     try:
         request = decode(item, JobRequest)
         check_payload_size(request.payload, call.parts.settings.body_max_bytes)
-        return await _new_job(call, request, origin)
+        return await make_job(call.parts, request, origin)
     except (Rejected, OutOfMemory, ClassFull) as error:
         return error
 
 
 def _item_answer(index: int, submitted: Submitted) -> BatchAnswer:
     try:
-        _check_same(submitted)
+        check_same(submitted)
     except Rejected as error:
         return _refused(index, error)
     return BatchAnswer(index, 202, _accepted(submitted))
@@ -213,12 +195,6 @@ def _item_answer(index: int, submitted: Submitted) -> BatchAnswer:
 def _refused(index: int, error: Trouble) -> BatchAnswer:
     problem = problem_of(error)
     return BatchAnswer(index, problem.status, problem=problem)
-
-
-def _check_same(submitted: Submitted) -> None:
-    """Raise KeyReused when the job that has this id is not the one just asked for."""
-    if not submitted.same:
-        raise KeyReused("this key was used for another processor or payload")
 
 
 def _accepted(submitted: Submitted) -> JobAccepted:
@@ -241,28 +217,8 @@ async def _ended_view(call: Call, job_id: str, wait_s: float) -> JobView | None:
 async def _view(call: Call, job: Job, *, with_result: bool) -> JobView:
     result = None
     if with_result and job.state is State.SUCCEEDED:
-        result = await call.parts.inspector.result(job.id)
+        result = await call.parts.read_result(job)
     return JobView.of(job, result)
-
-
-def _origin(call: Call) -> Origin:
-    headers = call.request.headers
-    key = headers.get("idempotency-key", "")
-    if key and not KEY_HEADER.fullmatch(key):
-        raise InvalidInput("1 to 255 visible ASCII characters", "$.headers.idempotency-key")
-    trace = headers.get("traceparent", "")
-    return Origin(
-        app=app_of(call.key, None),
-        idempotency_key=key,
-        now_ms=call.parts.clock.now_ms(),
-        trace=trace if TRACEPARENT.fullmatch(trace) else "",
-    )
-
-
-def _wait_s(call: Call) -> float | None:
-    """The seconds of `Prefer: wait=N`, capped; None without it."""
-    match = WAIT.search(call.request.headers.get("prefer", ""))
-    return None if match is None else min(float(match[1]), call.parts.settings.wait_max_s)
 
 
 REFUSALS = (InvalidInput, MalformedJson, UnknownProcessor, UnknownEndpoint, TooLarge, KeyReused)

@@ -41,6 +41,8 @@ HEADERS = {
     ("POST", "/v1/jobs"): ("Idempotency-Key", "Prefer", "traceparent"),
     ("POST", "/v1/jobs:batch"): ("Idempotency-Key", "traceparent"),
     ("GET", "/v1/jobs/{id}"): ("Prefer",),
+    ("POST", "/v1/flows"): ("Idempotency-Key", "Prefer", "traceparent"),
+    ("GET", "/v1/flows/{id}"): ("Prefer",),
 }
 
 # What any operation may answer, what those with a key may, and those with a body.

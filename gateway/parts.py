@@ -25,9 +25,10 @@ from processors.dependencies.guard import parse_url
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
 from streams.clock import Clock, SystemClock
-from streams.directory import ApiKey, AppLimits, Directory, Endpoint, ProcessorCard
+from streams.directory import ApiKey, AppLimits, Directory, Endpoint, FlowCard, ProcessorCard
 from streams.errors import Unavailable
 from streams.events import EventReader
+from streams.flow_view import FlowReader, is_flow
 from streams.inspector import Inspector
 from streams.model import Job
 from streams.rates import RateStore
@@ -48,6 +49,7 @@ class Stores:
     events: EventReader
     rates: RateStore
     schedules: ScheduleStore
+    flows: FlowReader
 
 
 class GatewayParts(Service):
@@ -80,6 +82,7 @@ class GatewayParts(Service):
         self.directory = stores.directory
         self.callbacks = stores.callbacks
         self.schedules = stores.schedules
+        self.flow_reader = stores.flows
         overlap_s = settings.secret_overlap_s
         self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s
@@ -97,6 +100,7 @@ class GatewayParts(Service):
 
         self.keys = mirror("keys", self.directory.keys, ApiKey)
         self.processors = mirror("processors", self.directory.processors, ProcessorCard)
+        self.flows = mirror("flows", self.directory.flows, FlowCard)
         self.endpoints = mirror("endpoints", self.registrar.store.all, Endpoint)
         self.app_limits = mirror("limits", self.directory.app_limits, AppLimits)
         self.rates = Rates(stores.rates, self.app_limits, self.clock)
@@ -105,7 +109,7 @@ class GatewayParts(Service):
         self.schemas = PayloadSchemas()
         self.metrics = GatewayMetrics()
         self.metrics.registry.register(SpoolMetrics(self.acceptor.spool))
-        mirrors = (self.keys, self.processors, self.endpoints, self.app_limits)
+        mirrors = (self.keys, self.processors, self.flows, self.endpoints, self.app_limits)
         for part in (*mirrors, self.rates, self.uses, self.audit, self.acceptor, self.watch):
             if isinstance(part, Service):
                 self.add_dependency(part)
@@ -120,3 +124,9 @@ class GatewayParts(Service):
                 raise
             return spooled
         return job or await self.acceptor.find(job_id)
+
+    async def read_result(self, job: Job) -> bytes | None:
+        """The result of a job that succeeded, or None when it is no longer kept."""
+        if is_flow(job):
+            return await self.flow_reader.result(job)
+        return await self.inspector.result(job.id)

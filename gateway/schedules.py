@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from gateway.auth import Scope, app_filter, app_of, require
 from gateway.call import Call, Operation, answer
-from gateway.jobs import KEY_HEADER
+from gateway.making import KEY_HEADER
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.parts import GatewayParts
 from gateway.problems import NotFound

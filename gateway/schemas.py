@@ -1,10 +1,12 @@
-"""Checks payloads against the JSON Schema that a processor's workers published."""
+"""Checks payloads against the JSON Schema that workers published of a processor or a flow."""
+
+from collections.abc import Iterator
 
 import msgspec
 from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
 
 from gateway.problems import InvalidFields
-from streams.directory import ProcessorCard
+from streams.directory import FlowCard, ProcessorCard
 from streams.errors import ConfigError
 
 FAULTS_MAX = 20  # of one payload
@@ -12,28 +14,37 @@ MESSAGE_MAX = 300  # characters of one fault
 MASK = "the value"  # stands for it in the text of a fault
 PAYLOAD = "$.payload"
 
+Card = ProcessorCard | FlowCard
+
 
 class PayloadSchemas:
     """Compiled schemas of the newest manifests."""
 
     def __init__(self) -> None:
-        self._compiled: dict[str, tuple[bytes, Validator]] = {}
+        self._compiled: dict[tuple[type, str], tuple[bytes, Validator]] = {}
 
-    def check(self, card: ProcessorCard, payload: object) -> None:
-        """Raise InvalidFields, with a path for each wrong field, unless `payload` fits."""
-        validator = self._validator(card)
-        if validator.is_valid(payload):
-            return
+    def check(self, card: Card, payload: object, root: str = PAYLOAD) -> None:
+        """Raise InvalidFields, with a path for each wrong field, unless `payload` fits.
+
+        The paths begin with `root`.
+        """
         found: list[tuple[str, str]] = []
-        for error in validator.iter_errors(payload):
+        for error in self.errors(card, payload):
             if len(found) == FAULTS_MAX:
                 break
-            found.append((path_of(error), error.message[:MESSAGE_MAX]))
-        raise InvalidFields(found)
+            found.append((path_of(error, root), error.message[:MESSAGE_MAX]))
+        if found:
+            raise InvalidFields(found)
 
-    def _validator(self, card: ProcessorCard) -> Validator:
-        schema = bytes(card.input_schema)
-        known = self._compiled.get(card.name)
+    def errors(self, card: Card, payload: object) -> Iterator[ValidationError]:
+        """Everything in which `payload` does not fit."""
+        validator = self._validator(card)
+        if not validator.is_valid(payload):
+            yield from validator.iter_errors(payload)
+
+    def _validator(self, card: Card) -> Validator:
+        schema, key = bytes(card.input_schema), (type(card), card.name)
+        known = self._compiled.get(key)
         if known is not None and known[0] == schema:
             return known[1]
         try:
@@ -42,13 +53,13 @@ class PayloadSchemas:
             validator = validator_for(msgspec.json.decode(schema), offline=True, mask=MASK)
         except (ValueError, msgspec.DecodeError) as error:
             raise ConfigError(f"the input schema of {card.name} cannot be used") from error
-        self._compiled[card.name] = (schema, validator)
+        self._compiled[key] = (schema, validator)
         return validator
 
 
-def path_of(error: ValidationError) -> str:
+def path_of(error: ValidationError, root: str = PAYLOAD) -> str:
     """The JSON path of the bad field, the missing one included: `$.payload.pages[3].url`."""
-    path = PAYLOAD + "".join(map(_step, error.instance_path))
+    path = root + "".join(map(_step, error.instance_path))
     match error.kind:
         case ValidationErrorKind.Required(property=name):
             return path + _step(str(name))

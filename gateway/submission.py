@@ -36,7 +36,7 @@ def new_job(
 ) -> NewJob:
     """The job that `request` asks for, complete. Raises what is wrong with it."""
     _check_times(request, origin.now_ms)
-    payload = _decoded(request.payload)
+    payload = decoded(request.payload)
     schemas.check(card, payload)
     key = request.idempotency_key or origin.idempotency_key
     return NewJob(
@@ -105,7 +105,8 @@ def _check_times(request: JobRequest, now_ms: int) -> None:
         raise InvalidInput("expires before it could start", "$.expires_at")
 
 
-def _decoded(payload: msgspec.Raw) -> object:
+def decoded(payload: msgspec.Raw) -> object:
+    """A payload as plain values. Raises MalformedJson, or TooLarge for one nested too deeply."""
     try:
         return msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -143,6 +143,8 @@ class JobView(msgspec.Struct, frozen=True):
     callback: CallbackRequest | None
     tags: tuple[str, ...]
     links: JobLinks
+    flow: str = ""  # of a stage's job: its flow
+    stage: str = ""  # `name`, or `name:index` of one item
     result: msgspec.Raw | UnsetType = UNSET
 
     @classmethod
@@ -174,6 +176,8 @@ class JobView(msgspec.Struct, frozen=True):
             callback=shown_callback(job.callback),
             tags=job.tags,
             links=links_of(job.id),
+            flow=job.flow,
+            stage=job.stage,
             result=UNSET if result is None else msgspec.Raw(result),
         )
 

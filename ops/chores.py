@@ -8,7 +8,7 @@ from mode import Service
 
 from processors.dependencies.ollama import OllamaProvider
 from processors.dependencies.ollama_errors import HostAway
-from streams.directory import Directory, ProcessorCard
+from streams.directory import Directory, FlowCard, ProcessorCard
 from streams.errors import Unavailable
 from streams.loops import Chore
 from streams.scripts import translated
@@ -18,20 +18,25 @@ log = logging.getLogger(__name__)
 
 
 class ManifestPublisher:
-    """Publishes the worker's manifests at start, and again now and then: Redis may forget."""
+    """Publishes the worker's manifests and named flows, again now and then: Redis may forget."""
 
     name = "manifests"
     every_s = 60.0
 
-    def __init__(self, directory: Directory, cards: Sequence[ProcessorCard]) -> None:
+    def __init__(
+        self, directory: Directory, cards: Sequence[ProcessorCard], flows: Sequence[FlowCard] = ()
+    ) -> None:
         self._directory = directory
         self._cards = cards
+        self._flows = flows
 
     async def tick(self) -> None:
         """Publish all."""
         with translated():
             for card in self._cards:
                 await self._directory.publish_processor(card)
+            for flow in self._flows:
+                await self._directory.publish_flow(flow)
 
 
 class OllamaWatch:

@@ -27,6 +27,7 @@ from streams.callbacks import CallbackStore
 from streams.directory import Directory
 from streams.errors import ConfigError, Unavailable
 from streams.events import EventReader
+from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
 from streams.schedules import ScheduleStore
@@ -49,6 +50,7 @@ class Engine:
     events: EventReader
     audit: Audit
     schedules: ScheduleStore
+    flows: FlowReader
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -131,6 +133,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         events=EventReader(redis, keyspace),
         audit=Audit(redis, keyspace, settings.engine),
         schedules=ScheduleStore(redis, keyspace, broker.scripts),
+        flows=FlowReader(redis, keyspace),
     )
 
 

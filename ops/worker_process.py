@@ -17,15 +17,19 @@ from ops.metrics import WorkerMetrics
 from ops.settings import VERSION, Settings
 from processors.dependencies import Provider
 from processors.dependencies.cache import CacheProvider
+from processors.dependencies.flows import FlowsProvider
 from processors.dependencies.http import HttpProvider
 from processors.dependencies.log import LogProvider
 from processors.dependencies.ollama import OllamaProvider
 from processors.runtime import Runtime
+from processors.sdk.flows import check_against, discover_flows, flow_card
 from processors.sdk.host import Host
+from processors.sdk.named_flow import NamedFlow
 from processors.sdk.registry import Registry
 from streams.clock import SystemClock
-from streams.directory import WorkerCard
+from streams.directory import FlowCard, WorkerCard
 from streams.errors import ConfigError, Unavailable
+from streams.flows import FlowStore
 from streams.journal import VerdictJournal
 from streams.loops import Chore
 from streams.loops.announcer import Announcer
@@ -59,6 +63,7 @@ class WorkerProcess(Service):
         self._worker: Worker
         self._runtime: Runtime
         self._engine: Engine
+        self._flows: list[NamedFlow] = []
 
     async def on_start(self) -> None:
         """Open dependencies and begin to take jobs. Raises ConfigError naming what is wrong."""
@@ -66,12 +71,12 @@ class WorkerProcess(Service):
         ollama = OllamaProvider(settings.ollama)
         registry = await self._registry(ollama)
         classes = {processor.resource_class for processor in registry}
-        host = Host(registry, providers(settings, ollama), settings.processors)
-        await self._begin(host)
         control = open_redis(settings.redis, "worker")
         bell = open_redis(settings.redis, "worker-bell", connections_max=BLOCKING_CONNECTIONS)
-        await self._begin(Connected([control, bell]))
         self._engine = engine_over(control, settings)
+        host = Host(registry, providers(settings, ollama, self._engine), settings.processors)
+        await self._begin(host)
+        await self._begin(Connected([control, bell]))
         plan = await self._plan(registry, ollama)
         journal = VerdictJournal(journal_folder(settings))
         await self._begin(journal)
@@ -115,7 +120,10 @@ class WorkerProcess(Service):
     async def _registry(self, ollama: OllamaProvider) -> Registry:
         """The processors of the classes that this worker serves."""
         settings = self._settings
-        found = Registry.discover(processor_folders(settings))
+        folders = processor_folders(settings)
+        found = Registry.discover(folders)
+        self._flows = discover_flows(folders)
+        check_against(self._flows, found)
         classes = set(settings.worker.classes) or await reachable_classes(ollama)
         classes -= {name for name in classes if slots_of(settings)[name] == 0}
         registry = found.of_classes(classes)
@@ -143,7 +151,7 @@ class WorkerProcess(Service):
         engine, aliases = self._engine, self._settings.ollama.models
         cards = registry.cards({alias: alias for alias in aliases}, self._started_ms)
         chores: list[Chore] = [
-            ManifestPublisher(engine.directory, cards),
+            ManifestPublisher(engine.directory, cards, self._flow_cards()),
             Announcer(engine.directory, self._card),
             Promoter(engine.broker),
             Expirer(engine.broker),
@@ -155,6 +163,9 @@ class WorkerProcess(Service):
         if ResourceClass.OLLAMA in classes:
             chores.insert(0, OllamaWatch(ollama, self._worker))
         return chores
+
+    def _flow_cards(self) -> list[FlowCard]:
+        return [flow_card(flow, self._started_ms) for flow in self._flows]
 
     def _listen(self) -> None:
         self._telemetry.listeners.append(AttemptLines())
@@ -211,12 +222,13 @@ class Closing(Service):
         self._close()
 
 
-def providers(settings: Settings, ollama: OllamaProvider) -> list[Provider]:
+def providers(settings: Settings, ollama: OllamaProvider, engine: Engine) -> list[Provider]:
     """Everything that processors may be given; a new dependency is one line here."""
     return [
         LogProvider(),
         CacheProvider(),
         HttpProvider(settings.http, settings.network),
+        FlowsProvider(FlowStore(engine.redis, engine.broker), engine.flows, engine.directory),
         ollama,
     ]
 

@@ -105,11 +105,7 @@ class FlowReader:
             return _unplanted(job, submitted)
         order = {stage.name: at for at, stage in enumerate(submitted.stages)} if submitted else {}
         plans = sorted(
-            (
-                msgspec.json.decode(value, type=PlannedStage)
-                for field, value in hashed.items()
-                if field.startswith("p:")
-            ),
+            plans_of(hashed).values(),
             key=lambda plan: (order.get(plan.name, len(order)), plan.name),
         )
         summary = summary_of(job, hashed)
@@ -253,11 +249,9 @@ class FlowReader:
             found.append(summary_of(parse_job(flow_id, record), hashed) if record else None)
         return found
 
-    async def stage_names(self, flow_id: str) -> frozenset[str]:
-        """The stages that a flow has."""
-        return frozenset(
-            field[2:] for field in await self._fields(flow_id) if field.startswith("s:")
-        )
+    async def plans(self, flow_id: str) -> dict[str, PlannedStage]:
+        """The stages that a flow has, by name."""
+        return plans_of(await self._fields(flow_id))
 
     # ------------------------------------------------------------------ results
 
@@ -298,6 +292,15 @@ class FlowReader:
 
 
 # ---------------------------------------------------------------------- what a record says
+
+
+def plans_of(hashed: Mapping[str, bytes]) -> dict[str, PlannedStage]:
+    """The plans of a flow's stages by name, from its hash."""
+    return {
+        field[2:]: msgspec.json.decode(value, type=PlannedStage)
+        for field, value in hashed.items()
+        if field.startswith("p:")
+    }
 
 
 def summary_of(job: Job, hashed: Mapping[str, bytes]) -> FlowSummary:

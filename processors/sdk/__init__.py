@@ -1,12 +1,15 @@
 """The names a processor may import; nothing else of Roughneck is meant for it."""
 
+from processors.dependencies.adding import Flows
 from processors.dependencies.asking import Answer, Ask, Ollama, Usage
 from processors.dependencies.cache import Cache
 from processors.dependencies.log import Log
 from processors.sdk.context import Context
 from processors.sdk.declaration import processor
 from processors.sdk.manifest import Manifest
+from processors.sdk.named_flow import NamedFlow
 from streams.errors import InvalidInput, Rejected, Retry, TooLarge, Unavailable
+from streams.flow import Each, OnFailure, Stage
 from streams.model import ResourceClass
 
 __all__ = [
@@ -14,13 +17,18 @@ __all__ = [
     "Ask",
     "Cache",
     "Context",
+    "Each",
+    "Flows",
     "InvalidInput",
     "Log",
     "Manifest",
+    "NamedFlow",
     "Ollama",
+    "OnFailure",
     "Rejected",
     "ResourceClass",
     "Retry",
+    "Stage",
     "TooLarge",
     "Unavailable",
     "Usage",

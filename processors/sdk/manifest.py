@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from streams.errors import ConfigError
+from streams.keyspace import FLOW
 from streams.model import ResourceClass
 
 NAME = re.compile(r"[a-z0-9-]{1,64}")
@@ -83,6 +84,10 @@ def _is_number(value: object, *kinds: type) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
 def _is_summary(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value.strip()) <= SUMMARY_MAX and "\n" not in value
 
@@ -100,7 +105,10 @@ def _is_dependencies(value: object) -> bool:
 
 
 RULES: Mapping[str, Rule] = {
-    "name": matches(NAME),
+    "name": (
+        lambda value: _is_name(value) and value != FLOW,
+        f"must match {NAME.pattern} and not be {FLOW}",
+    ),
     "version": matches(VERSION),
     "summary": (_is_summary, f"must be one line of at most {SUMMARY_MAX} characters"),
     "resource_class": (

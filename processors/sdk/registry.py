@@ -11,6 +11,7 @@ from types import ModuleType
 import msgspec
 
 from processors.sdk.declaration import Processor, declared, load_file, processors_of
+from processors.sdk.named_flow import flows_of
 from streams.directory import ProcessorCard
 from streams.errors import ConfigError
 from streams.model import ResourceClass
@@ -109,7 +110,7 @@ def _in_package(name: str) -> Iterator[Processor]:
     package = importlib.import_module(name)
     for part in sorted(pkgutil.iter_modules(package.__path__), key=lambda part: part.name):
         if not part.name.startswith(LEFT_OUT):
-            yield from processors_of(_import(f"{name}.{part.name}"))
+            yield from processors_of(import_module(f"{name}.{part.name}"))
 
 
 def _in_entry_points() -> Iterator[Processor]:
@@ -133,18 +134,24 @@ def _in_entry_point(point: EntryPoint) -> list[Processor]:
 
 
 def _in_folder(folder: Path) -> Iterator[Processor]:
-    if not folder.is_dir():
-        raise ConfigError(f"the processor folder {folder} does not exist")
-    for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
-        if file.relative_to(folder).parts[0].startswith(LEFT_OUT):
-            continue
-        found = processors_of(_load(file))
-        if not found:
-            log.warning("no processor in this file", extra={"file": str(file)})
+    for module in load_loose(folder):
+        found = processors_of(module)
+        if not found and not flows_of(module):
+            log.warning("no processor in this file", extra={"file": str(module.__file__)})
         yield from found
 
 
-def _import(name: str) -> ModuleType:
+def load_loose(folder: Path) -> Iterator[ModuleType]:
+    """The modules of a folder. Raises ConfigError when it is not there, or one cannot be loaded."""
+    if not folder.is_dir():
+        raise ConfigError(f"the processor folder {folder} does not exist")
+    for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
+        if not file.relative_to(folder).parts[0].startswith(LEFT_OUT):
+            yield _load(file)
+
+
+def import_module(name: str) -> ModuleType:
+    """The module of that name. Raises ConfigError naming its file when it cannot be imported."""
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:

@@ -20,6 +20,7 @@ from streams.callbacks import CallbackStore
 from streams.clock import SystemClock
 from streams.directory import Directory, ProcessorCard
 from streams.events import EventReader
+from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
 from streams.model import Again, Dead, Done, Fault, Lease, ResourceClass, Settlement, Verdict
@@ -138,6 +139,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         events=EventReader(reading, KEYS),
         rates=RateStore(redis, KEYS, broker.scripts),
         schedules=ScheduleStore(redis, KEYS, broker.scripts),
+        flows=FlowReader(redis, KEYS),
     )
 
 

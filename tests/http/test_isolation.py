@@ -16,10 +16,11 @@ OPERATIONS = {(one.method, one.path): one for module in MODULES for one in modul
 WITH_NAMES = sorted(one for one in OPERATIONS if "{" in one[1])
 
 # Paths that name something that no app owns: their answer is the same for all.
-SHARED = ("/v1/classes/{name}", "/v1/processors/{name}")
+SHARED = ("/v1/classes/{name}", "/v1/processors/{name}", "/v1/named-flows/{name}")
 # What a path names: which of the victim's things, and a name of the same form that nobody has.
 NAMED = {
     "/v1/jobs/{id}": ("job", "0-3prw0jk6j3hep7hx6b7zsgbwq1"),
+    "/v1/flows/{id}": ("flow", "0-3prw0jk6j3hep7hx6b7zsgbwq1"),
     "/v1/endpoints/{id}": ("endpoint", "ep_abcdefghjkmnpqrs"),
     "/v1/callbacks/{id}": ("callback", "msg_abcdefghjkmnpqrstvwxyz0123"),
     "/v1/keys/{id}": ("key", "abcdefghjkmn"),
@@ -30,6 +31,8 @@ MAKING = {("PUT", "/v1/schedules/{name}")}  # a name is the app's own: it makes 
 # Operations that name things in the body or the query, or make and list them.
 LISTS = {
     ("GET", "/v1/jobs"),
+    ("GET", "/v1/flows"),
+    ("GET", "/v1/named-flows"),
     ("GET", "/v1/dead-letters"),
     ("GET", "/v1/callbacks"),
     ("GET", "/v1/endpoints"),
@@ -44,6 +47,7 @@ LISTS = {
 OTHERS = {
     ("POST", "/v1/jobs"),  # its app is the key's; ids are made from app and idempotency key
     ("POST", "/v1/jobs:batch"),
+    ("POST", "/v1/flows"),
     ("POST", "/v1/dead-letters:replay"),
     ("POST", "/v1/callbacks:replay"),
     ("POST", "/v1/endpoints"),
@@ -54,6 +58,7 @@ OTHERS = {
     ("GET", "/readyz"),
 }
 SCHEDULE = "canary-schedule"
+STAGED = {"stages": [{"name": "canary", "processor": "echo", "payload": {"text": "canary"}}]}
 TICKING = {"every_s": 86_400, "job": {"processor": "echo", "payload": {"text": "canary"}}}
 BODIES: Mapping[str, Any] = {"PATCH": {"events": ["dead"]}, "POST": {}}
 
@@ -80,8 +85,10 @@ async def victim(edge: Edge) -> dict[str, str]:
     live = await edge.submit(tags=["canary"])
     await edge.post("/v1/schedules", {"name": SCHEDULE, **TICKING}, key="app-operator")
     page = (await edge.get("/v1/callbacks", key="app-operator")).json()["items"]
+    flow = await edge.post("/v1/flows", STAGED)
     return {
         "job": dead,
+        "flow": flow.json()["id"],
         "live": live,
         "endpoint": endpoint,
         "callback": page[0]["id"],

@@ -46,6 +46,8 @@ async def test_a_job_that_succeeded(edge: Edge) -> None:
             "result": f"/v1/jobs/{job_id}/result",
             "cancel": f"/v1/jobs/{job_id}:cancel",
         },
+        "flow": "",
+        "stage": "",
     }
 
 

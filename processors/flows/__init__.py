@@ -1,0 +1,1 @@
+"""The named flows that ship: one module each, found by being here."""
