@@ -155,7 +155,10 @@ async def test_what_its_job_needs_must_be_there(edge: Edge) -> None:
 
 async def test_scopes(edge: Edge) -> None:
     for role in ("app", "reader", "operator"):  # without operate, without both, without submit
-        reply = await edge.post("/v1/schedules", HOURLY | {"name": "nightly"}, key=role)
+        body = HOURLY | {"app": "etyde"}
+        reply = await edge.post("/v1/schedules", body | {"name": "nightly"}, key=role)
+        assert (role, reply.json()["code"]) == (role, "not_allowed")
+        reply = await edge.call("PUT", HERE, body, key=role)
         assert (role, reply.json()["code"]) == (role, "not_allowed")
     await create(edge)
     assert (await edge.post(f"{HERE}:pause", key="app")).status_code == 403

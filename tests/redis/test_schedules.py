@@ -13,6 +13,7 @@ from streams.errors import InvalidInput, NameTaken, OutOfMemory, TooLarge, Unava
 from streams.ids import job_id_for_tick
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
+from streams.loops import scheduler
 from streams.loops.scheduler import Scheduler
 from streams.model import Again, CallbackRequest, Done, Fault, Job, Settlement, State
 from streams.schedule import Misfire, Overlap, Plan, plan
@@ -130,6 +131,37 @@ async def test_a_plan_from_before_a_change_does_nothing(
     assert await whole_state(redis) == {}
 
 
+async def test_a_change_from_before_a_tick_does_not_bring_it_back(
+    redis: "Redis", broker: Broker, store: Times, now: int
+) -> None:
+    seen = await created(store, now)
+    await look(store, now)
+
+    class Slow(Times):
+        saw: Standing | None = seen
+
+        async def get(self, key: str) -> Standing | None:
+            saw, self.saw = self.saw, None
+            return saw or await super().get(key)
+
+    changed = msgspec.structs.replace(seen.schedule, overlap=Overlap.SKIP)
+    for change in (
+        Slow(redis, broker).put(changed),
+        Slow(redis, broker).pause(changed.key),
+    ):
+        standing = await change
+        assert standing
+        assert (standing.next_ms, standing.fired) == (now + MINUTE, 1)
+
+
+async def test_another_job_at_the_same_times_loses_no_tick(store: Times, now: int) -> None:
+    seen = await created(store, now)
+    store.at_ms = now + 5 * MINUTE
+    job = new_job(b"[]", id="")
+    changed = await store.put(msgspec.structs.replace(seen.schedule, job=job))
+    assert (changed.revision, changed.next_ms) == (2, now)
+
+
 async def test_a_paused_one_is_not_fired_by_one_who_did_not_know(store: Times, now: int) -> None:
     standing = await created(store, now)
     paused = await store.pause(standing.schedule.key)
@@ -223,8 +255,13 @@ async def test_several_ticks_at_once_do_not_overlap(
 
 
 async def test_one_that_cannot_be_read_is_passed_by(
-    redis: "Redis", store: Times, inspector: Inspector, now: int
+    redis: "Redis",
+    store: Times,
+    inspector: Inspector,
+    now: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(scheduler, "COUNT", 2)
     for number in range(3):
         await created(store, now, name=f"broken-{number}")
         key = Keyspace().key("schedule_", f"etyde|broken-{number}")

@@ -175,6 +175,7 @@ def test_many_ticks_are_fired_in_several_calls() -> None:
     now, at, calls = NOW + 249 * MINUTE, NOW, []
     while (planned := plan(everything, at, now)) is not None:
         calls.append(len(planned.ticks))
+        assert planned.until_ms == planned.ticks[-1]
         at = planned.next_ms
     assert calls == [100, 100, 50]
 
