@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 import uvloop
 from redis import Redis
+from starlette.types import ASGIApp
 
+from gateway import mirror
 from gateway.auth import Scope, mint_key
 from gateway.server import GatewayServer
 from ops.links import opened_engine
@@ -44,6 +46,8 @@ class Target:
         }
         self.settings: Settings = load(environ={}, given=given)
         self.port = 0
+        self.loop = uvloop.new_event_loop()
+        self.app: ASGIApp | None = None  # for those who ask it without a socket
         self.keys: tuple[str, ...] = ()
         self.names: tuple[str, ...] = ("io", "echo", "etyde")  # of things that exist
         self._records: dict[str, bytes] = {}  # of the keys: they may be revoked
@@ -92,7 +96,7 @@ class Target:
                 await service.start()
                 started.append(service)
                 if isinstance(service, GatewayServer):
-                    self.port = service.port
+                    self.port, self.app = service.port, service._app
             up.set()
             await stop.wait()
         finally:
@@ -106,7 +110,8 @@ def target(redis_url: str) -> Iterator[Target]:
     with tempfile.TemporaryDirectory(prefix="rn-fuzz-") as folder:
         one = Target(redis_url, Path(folder))
         asyncio.run(one.prepare())
-        up, loop, stop = threading.Event(), uvloop.new_event_loop(), asyncio.Event()
+        mirror.MISS_S = 0.01  # else most of a run is waiting for names that nobody has
+        up, loop, stop = threading.Event(), one.loop, asyncio.Event()
         thread = threading.Thread(
             target=lambda: loop.run_until_complete(one.serve(up, stop)), daemon=True
         )

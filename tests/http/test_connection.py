@@ -223,6 +223,22 @@ async def test_a_body_that_nobody_reads_does_not_keep_the_connection(served: Ser
 
 
 @pytest.mark.parametrize("served", [HASTY], indirect=True)
+async def test_nor_does_one_that_trickles(served: Served) -> None:
+    one = await wire(served)
+    one.send(b"GET /healthz HTTP/1.1\r\ncontent-length: 100000\r\n", HOST, b"\r\n")
+    assert (await one.answer()).status == 200
+
+    async def trickle() -> None:
+        while True:
+            one.send(b"x")
+            await asyncio.sleep(0.02)
+
+    trickling = asyncio.ensure_future(trickle())
+    assert await one.closed(limit_s=2.0) == b""
+    trickling.cancel()
+
+
+@pytest.mark.parametrize("served", [HASTY], indirect=True)
 async def test_one_who_does_not_read_the_answer_is_cut_off(served: Served) -> None:
     one = await wire(served)
     one.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a socket's transport
