@@ -27,6 +27,7 @@ class Poster:
     def __init__(
         self, guard: Guard, settings: CourierSettings, *, tls: SSLContext | None = None
     ) -> None:
+        self._guard = guard
         self._settings = settings
         self._client = guarded_client(
             guard,
@@ -45,7 +46,9 @@ class Poster:
         """Make one attempt within the total timeout. Never raises for what the receiver does."""
         try:
             async with asyncio.timeout(self._settings.total_timeout_s):
-                return await self._exchange(url, headers, body)
+                # httpx is lenient: it is given the one spelling of what was read strictly.
+                target = self._guard.check_url(url)
+                return await self._exchange(target.url, headers, body)
         except Refused as error:
             return Undeliverable(str(error))
         except TimeoutError:

@@ -217,11 +217,13 @@ def _host(text: str) -> str:
     if isinstance(literal(text), IPv4Address):
         return text
     host = text.lower()
-    if not host.isascii():
-        try:
+    try:
+        if not host.isascii():
             host = idna.encode(host).decode("ascii")
-        except idna.IDNAError as error:
-            raise Refused(f"not a host name: {text[:200]}") from error
+        elif "xn--" in host:
+            idna.decode(host)
+    except idna.IDNAError as error:
+        raise Refused(f"not a host name: {text[:200]}") from error
     labels = host.split(".")
     if len(host) > 253 or not all(LABEL.fullmatch(label) for label in labels):
         raise Refused(f"not a host name: {text[:200]}")

@@ -30,6 +30,12 @@ local function disable(name, edition, why)
   return 'disabled'
 end
 
+local function span(ms)
+  if ms >= 172800000 then return math.floor(ms / 86400000) .. ' days' end
+  if ms >= 7200000 then return math.floor(ms / 3600000) .. ' hours' end
+  return math.floor(ms / 1000) .. ' seconds'
+end
+
 local function open_breaker(name, endpoint, for_ms)
   endpoint.open, endpoint['until'] = for_ms, now + for_ms
   redis.call('HSET', endpoint_ .. name, 'open', for_ms, 'until', string.format('%d', now + for_ms))
@@ -60,7 +66,7 @@ local function went_wrong(name, endpoint, token, edition)
   local fails = redis.call('HINCRBY', key, 'fails', 1)
   if not row[3] then redis.call('HSET', key, 'failing', now_text) end
   if fails >= failures_max and now - tonumber(row[3] or now) >= give_up_ms then
-    local what = disable(name, edition, 'nothing but failures for ' .. math.floor(give_up_ms / 3600000) .. ' hours')
+    local what = disable(name, edition, 'nothing but failures for ' .. span(give_up_ms))
     if what ~= '' then return what end
   end
   if endpoint.open then return open_breaker(name, endpoint, math.min(endpoint.open * 2, open_max_ms)) end

@@ -155,10 +155,11 @@ local function serve(name, endpoint)
   end
   if endpoint['until'] > now then return seat(name, endpoint['until']) end
   if #entries < room then return seat(name, IDLE) end
-  seat(name, room == free and now + FULL_MS or room == hosted and now + HOST_WAIT_MS or now)
+  seat(name, room == free and now + FULL_MS or room == hosted and now + HOST_WAIT_MS or exact)
 end
 
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', callback_lanes, '-inf', now, 'LIMIT', 0, LANES_MAX)) do
+local ready = redis.call('ZRANGEBYSCORE', callback_lanes, '-inf', string.format('%.3f', exact), 'LIMIT', 0, LANES_MAX)
+for _, name in ipairs(ready) do
   if #granted >= slots then break end
   local endpoint = endpoint_of(name)
   if redis.call('EXISTS', callbacks_ .. name) == 0 then

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.rendering import render
+from gateway.rendering import CallbackBody, render
 from streams.model import Fault, State
 from tests.callbacks.records import record
 
@@ -35,3 +35,14 @@ def test_a_dead_job_says_why_and_has_neither_result_nor_link() -> None:
     assert body["data"]["error"] == {"code": "rejected", "message": 'no event on "the page"'}
     assert (body["data"]["result"], body["data"]["result_url"]) == (None, None)
     assert body["data"]["started_at"] is None
+
+
+def test_a_body_can_be_read_back_as_what_it_was_written_from() -> None:
+    for one in (record(), record(result=None, result_bytes=20_000), record(test=True)):
+        body = msgspec.json.decode(render(one), type=CallbackBody)
+        assert msgspec.json.encode(body) == render(one)
+    assert bytes(body.data.result) == one.result
+
+
+def test_a_test_says_that_it_is_one() -> None:
+    assert msgspec.json.decode(render(record(test=True)))["type"] == "endpoint.test"

@@ -13,6 +13,7 @@
 --       dead_retention_ms  int  how long a given up callback is kept
 -- A lane's score says when a courier is to look: one that is full or whose breaker is open stands in
 -- the future, one of which all is under way at IDLE, and an empty one is not there.
+local exact = time[1] * 1000 + time[2] / 1000 -- turns may be shorter than a millisecond
 local FULL_MS = 60000 -- a settle brings a full lane back at once; this is for one that never comes
 
 local function lease_of(id, entry, endpoint)
@@ -50,7 +51,7 @@ local function seat(endpoint, at)
     redis.call('DEL', callbacks_ .. endpoint)
     redis.call('ZREM', callback_lanes, endpoint)
   else
-    redis.call('ZADD', callback_lanes, string.format('%d', at), endpoint)
+    redis.call('ZADD', callback_lanes, string.format('%.3f', at), endpoint)
   end
 end
 
