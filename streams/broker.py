@@ -9,6 +9,7 @@ from streams.model import (
     Again,
     CallbackRequest,
     Cancelled,
+    Conflict,
     Dead,
     Done,
     HandedBack,
@@ -26,6 +27,7 @@ from streams.model import (
     Submitted,
     Take,
     Taken,
+    UniqueKey,
     Verdict,
 )
 from streams.scripts import Client, Scripts, pairs, text, translated
@@ -63,14 +65,14 @@ class Broker:
         if answers and answers[0] == b"moved":
             raise WatermarkMoved(f"Redis has {gateway} up to {answers[1]}, not {known}")
         return [
-            Submitted(job.id, State(text(state)), created == 1, same=created != 2)
+            submitted(job.id, text(state), created)
             for job, (state, created) in zip(jobs, pairs(answers), strict=True)
         ]
 
     async def refuse(self, job: NewJob, code: str, message: str) -> bool:
         """Store a job that was accepted and cannot run, as cancelled. False if its id is known."""
         row = submit_row(job)
-        return bool(await self.scripts.run("refuse", code, message, *row[:4], *row[7:]))
+        return bool(await self.scripts.run("refuse", code, message, *row[:4], *row[7:11]))
 
     async def take(self, call: Take) -> Taken:
         """Lease at most `call.slots` jobs in dispatch order. The same call: the same leases."""
@@ -294,7 +296,27 @@ def submit_row(job: NewJob) -> list[Argument]:
         " ".join(job.tags),
         job.trace,
         job.digest,
+        unique_text(job.unique),
     ]
+
+
+def submitted(job_id: str, state: str, created: int) -> Submitted:
+    """What accept.lua said of one job."""
+    holder, _, state = state.rpartition(" ")
+    return Submitted(job_id, State(state), created == 1, same=created != 2, holder=holder)
+
+
+def unique_text(unique: UniqueKey | None) -> str:
+    """How a unique key stands in a job's record: mode, window in ms, name."""
+    return f"{unique.on_conflict} {unique.window_ms} {unique.name}" if unique else ""
+
+
+def parse_unique(stored: str) -> UniqueKey | None:
+    """The key that `unique_text` wrote."""
+    if not stored:
+        return None
+    mode, window_ms, name = stored.split(" ")
+    return UniqueKey(name, Conflict(mode), int(window_ms))
 
 
 def encodable(said: str) -> str:

@@ -25,7 +25,7 @@ RESULTS_PER_CALL = 500
 STEPS_PER_CALL = 20
 FANS_PER_TICK = 20
 PLANS_KEPT = 500
-BLANKS = ("",) * 11  # of a stage with `each`, which has no job of its own
+BLANKS = ("",) * 12  # of a stage with `each`, which has no job of its own
 
 encode = msgspec.json.encode
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from streams.audit import Audit
-from streams.broker import parse_callback
+from streams.broker import parse_callback, parse_unique
 from streams.keyspace import GROUP, Keyspace
 from streams.model import Fault, Job, Lane, Page, Priority, ResourceClass, State
 from streams.scripts import Client, text, translated
@@ -277,6 +277,7 @@ def parse_job(job_id: str, row: dict[bytes, Any]) -> Job:
         callback=parse_callback(field("callback")),
         tags=tuple(field("tags").split()),
         trace=field("trace"),
+        unique=parse_unique(field("unique")),
         flow=field("flow"),
         stage=field("stage"),
     )

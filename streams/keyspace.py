@@ -29,6 +29,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     dead_            ZSET    by retention   an app's dead letters, by time of ending
     apps             SET     permanent      apps that ever submitted
     flow_            HASH    with its job   one flow: its state, and what its stages wait for
+    unique_          STRING  with its job   by app|name: the job with that unique key; or for a time
     flow_jobs_       LIST    with its job   a flow's jobs
     flow_steps       LIST    while in use   steps of flows that one call had no room for
     flow_fans        SET     while in use   flow|stage: stages that fan out over a list
@@ -93,6 +94,7 @@ PREFIXES = frozenset(
             "schedule_",
         ),
     )
+            "unique_",
 )
 
 

@@ -79,6 +79,22 @@ class CallbackRequest(msgspec.Struct, frozen=True, omit_defaults=True):
     events: tuple[State, ...] = (State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED)
 
 
+class Conflict(StrEnum):
+    """What becomes of a job whose unique key another job has."""
+
+    REFUSE = "refuse"  # it is not accepted
+    EXISTING = "existing"  # the other job stands for it
+    REPLACE = "replace"  # it takes the place of one that has not started; else it runs after it
+
+
+class UniqueKey(msgspec.Struct, frozen=True):
+    """At most one job of an app has a key: until it ends, or for `window_ms` from its submit on."""
+
+    name: str  # 1 to 128 visible ASCII characters
+    on_conflict: Conflict = Conflict.REFUSE
+    window_ms: int = 0  # 0: until the job ends; not with REPLACE
+
+
 class NewJob(msgspec.Struct, frozen=True):
     """A job to submit, complete: every default has been filled in from the manifest."""
 
@@ -96,18 +112,21 @@ class NewJob(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     trace: str = ""  # W3C traceparent, passed on to logs and callbacks
     digest: str = ""  # of processor and payload, where an idempotency key made the id
+    unique: UniqueKey | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True):
     """What Redis said of one submitted job. `created` is False when the id was there already.
 
     `same` is False when the id belongs to a job with another digest: this one was not stored.
+    `holder` is the job that has its unique key: this one was not stored, `state` is the holder's.
     """
 
     id: str
     state: State
     created: bool
     same: bool = True
+    holder: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -265,6 +284,7 @@ class Job(msgspec.Struct, frozen=True):
     callback: CallbackRequest | None = None
     tags: tuple[str, ...] = ()
     trace: str = ""
+    unique: UniqueKey | None = None
     flow: str = ""  # of a stage's job
     stage: str = ""
 

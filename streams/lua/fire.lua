@@ -18,7 +18,6 @@
 local key = schedule_ .. name
 local FIELDS = { 'revision', 'next', 'paused', 'overlap', 'job', 'lane', 'payload', 'limits',
   'expires', 'callback', 'tags' }
-local LIVE = { delayed = true, waiting = true, blocked = true, active = true }
 local has = {}
 for i, value in ipairs(redis.call('HMGET', key, unpack(FIELDS))) do has[FIELDS[i]] = value end
 if has.revision ~= revision or has.next ~= stands_ms or has.paused == '1' then return { -1, 0 } end
@@ -30,7 +29,7 @@ for i = ticks, #ARGV, 2 do
     skipped = skipped + 1
   else
     at, job = ARGV[i], ARGV[i + 1]
-    local row = { job, has.lane, has.payload, has.limits, 0, 0, expires, has.callback, has.tags, '', '' }
+    local row = { job, has.lane, has.payload, has.limits, 0, 0, expires, has.callback, has.tags, '', '', '' }
     local _, created = accept(row, 1)
     made = made + created
   end

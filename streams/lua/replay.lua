@@ -4,7 +4,8 @@
 -- KEYS  flow_  HASH  by flow
 -- ARGV  rest...   jobs
 -- Returns per job: replayed, gone (no record or no input), in_flow (its flow is what can be retried),
--- stopping (jobs of the flow still run), or the state that forbids it.
+-- stopping (jobs of the flow still run), taken (another job has its unique key), or the state that
+-- forbids it.
 local answers = {}
 
 local function replay(id)

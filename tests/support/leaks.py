@@ -28,7 +28,8 @@ async def leaks(redis: "Redis") -> list[str]:
     keys = sorted({raw.decode() async for raw in redis.scan_iter(count=1000)})
     left = await _all(redis, [("PTTL", key) for key in keys])
     stays = {key for key, ms in zip(keys, left, strict=True) if ms == -1}
-    states = await _all(redis, [("HGET", *_owner(key)) for key in keys])
+    owners = [await _owner(redis, key) for key in keys]
+    states = await _all(redis, [("HGET", *owner) for owner in owners])
     faults = {
         key: fault_of(key, stays=key in stays, state=state.decode() if state else None)
         for key, state in zip(keys, states, strict=True)
@@ -55,11 +56,13 @@ def row_of(key: str) -> tuple[str, str]:
     return (name, suffix) if name in PLAIN or name in PREFIXES else ("", "")
 
 
-def _owner(key: str) -> tuple[str, str]:
+async def _owner(redis: "Redis", key: str) -> tuple[str, str]:
     """The hash and its field that say how the job or callback stands whose key this is."""
     name, suffix = row_of(key)
     if name == "callback_":
         return key, "status"
+    if name == "unique_":
+        suffix = (await redis.get(key) or b"").decode()
     return key.partition("}")[0] + "}:job:" + suffix, "state"
 
 

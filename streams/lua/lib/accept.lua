@@ -10,10 +10,27 @@
 --       ended_     ZSET    by app
 --       dead_      ZSET    by app
 --       flows_     ZSET    by app: its flows by when they were submitted
--- A row is id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace, digest.
-local ROW = 11
-local OPTIONAL = { 'callback', 'tags', 'trace', 'digest' } -- from the eighth on
+--       unique_    STRING  by app|name: the job that has this unique key
+-- A row is id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace, digest,
+-- unique: nothing, or mode (refuse, existing, replace), window_ms (0: until the job ends), name.
+local ROW = 12
+local OPTIONAL = { 'callback', 'tags', 'trace', 'digest', 'unique' } -- from the eighth on
 local seen_apps = {}
+local replace -- ends the job whose place another takes: submit defines it
+local LIVE = { delayed = true, waiting = true, blocked = true, active = true }
+
+-- Gives the job its unique key. Says who has it and how that job stands, where that forbids it. A key
+-- with a lifetime is held for so long, one without while its job lives, whatever lost its release.
+local function claim(id, app, unique)
+  local mode, window, name = string.match(unique, '^(%S+) (%S+) (%S+)$')
+  local key = unique_ .. app .. '|' .. name
+  local holder = redis.call('GET', key)
+  local state = holder and holder ~= id and redis.call('HGET', job_ .. holder, 'state')
+  local taken = state and (LIVE[state] or redis.call('PTTL', key) >= 0)
+  if taken and mode ~= 'replace' then return holder, state end
+  if window == '0' then redis.call('SET', key, id) else redis.call('SET', key, id, 'PX', window) end
+  if taken and (state == 'waiting' or state == 'delayed') then replace(holder, id) end
+end
 
 -- Where a new job waits; sets the fields that say so.
 local function place(id, lane, class, due, set)
@@ -30,7 +47,8 @@ end
 
 -- Stores the job of the row that begins at `i`, in its place, or `blocked` where `flow` and `stage`
 -- are given and `open` is not. Returns its state and 1; or that of a job with this id and 0, or 2
--- where that job has another digest: either changes nothing.
+-- where that job has another digest; or `holder state` and 3, where another job has its unique key:
+-- any of these changes nothing.
 local function accept(row, i, flow, stage, open)
   local id, lane, payload = row[i], row[i + 1], row[i + 2]
   local there = redis.call('HMGET', job_ .. id, 'state', 'digest')
@@ -40,6 +58,10 @@ local function accept(row, i, flow, stage, open)
   end
   local delay, run_at, expires = tonumber(row[i + 4]), tonumber(row[i + 5]), tonumber(row[i + 6])
   local class, app, _, processor = lane_parts(lane)
+  if row[i + 11] ~= '' then
+    local holder, its = claim(id, app, row[i + 11])
+    if holder then return holder .. ' ' .. its, 3 end
+  end
   local fields = { 'lane', lane, 'at', now_text, 'limits', row[i + 3], 'size', #payload }
   local function set(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
@@ -80,10 +102,14 @@ end
 -- its state was where that forbids it.
 local function revive(id, to)
   local key = job_ .. id
-  local row = redis.call('HMGET', key, 'state', 'lane', 'parts')
+  local row = redis.call('HMGET', key, 'state', 'lane', 'parts', 'unique')
   local state, lane = row[1], row[2]
   if state ~= 'dead' and state ~= 'cancelled' and state ~= 'expired' then return state end
   local class, app = lane_parts(lane)
+  if row[4] and string.find(row[4], ' 0 ', 1, true) then
+    local name = string.match(row[4], '%S+$')
+    if claim(id, app, 'refuse 0 ' .. name) then return 'taken' end
+  end
   redis.call('HDEL', key, 'failures', 'crashes', 'code', 'error', 'cancel', 'end', 'prev', 'due',
     'expires', 'progress', 'note')
   redis.call('HSET', key, 'state', to, 'token', '')

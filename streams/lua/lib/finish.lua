@@ -12,6 +12,7 @@
 --       dead_      ZSET    by app
 --       callback_  HASH    by callback: frozen values
 --       callback_counts  HASH  recorded, delivered, dead
+--       unique_    STRING  by app|name: the job that has this unique key
 -- SETS  retention_ms       int  how long an ended job is kept
 --       dead_retention_ms  int  how long a dead letter is kept
 --       callback_inline_max_bytes  int  larger results are sent as a link
@@ -21,10 +22,10 @@ local RUN = { 'state', 'entry', 'attempt', 'failures', 'expires', 'limits', 'at'
   'trace', 'flow', 'stage' }
 local advance, stop_stages -- how an end moves a flow: flow.lua defines them
 local DONE = { 'state', 'lane', 'token', 'entry', 'pool', 'attempt', 'callback', 'ends', 'flow',
-  'stage', 'parts' }
+  'stage', 'parts', 'unique' }
 local EVERY = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel', 'crashes',
   'prev', 'expires', 'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage',
-  'parts' }
+  'parts', 'unique' }
 
 -- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
 local function read_job(id, fields, lane)
@@ -103,6 +104,13 @@ local function record_callback(job, state, code, message, result, size)
   redis.call('HINCRBY', callback_counts, 'waiting', 1)
 end
 
+-- Lets the job's unique key go, but one that is held for a while whatever becomes of the job.
+local function release(job)
+  local window, name = string.match(job.unique, '^%S+ (%S+) (%S+)$')
+  local key = unique_ .. job.app .. '|' .. name
+  if window == '0' and redis.call('GET', key) == job.id then redis.call('DEL', key) end
+end
+
 -- Ends a job that read_job() returned. `result` is JSON bytes, or nil; `staged` names a staged
 -- result's token instead. The caller has made sure that the job has not ended. What a stage leaves
 -- has no TTL before its flow ends: others may read it.
@@ -132,6 +140,7 @@ local function finish(job, state, code, message, result, staged)
     redis.call('PEXPIRE', job_ .. job.id, keep)
     redis.call('PEXPIRE', payload_ .. job.id, keep)
   end
+  if job.unique then release(job) end
   if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
   push(state == 'dead' and dead or ended, job.app, now_text, job.id)
   move(job.class, job.app, job.state, state)
