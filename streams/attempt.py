@@ -9,18 +9,26 @@ from streams.model import Lease
 from streams.telemetry import AttemptLog, Telemetry
 
 Report = Callable[[Lease, float | None, str], None]
+Say = Callable[[Lease, str], None]
 
 
 class Attempt:
     """A running attempt. `stop` ends it from outside; `why` then says for what reason."""
 
-    def __init__(self, lease: Lease, telemetry: Telemetry, report: Report) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        telemetry: Telemetry,
+        report: Report,
+        say: Say = lambda lease, piece: None,
+    ) -> None:
         self.lease = lease
         self.payload = lease.payload or b""
         self.why = ""
         self.started = time.monotonic()
         self._telemetry = telemetry
         self._report = report
+        self._say = say
         self._scope: asyncio.Timeout | None = None
         self._left_s = lease.timeout_ms / 1000
 
@@ -71,6 +79,10 @@ class Attempt:
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Say how far the attempt is, 0 to 1, or None where that is not known."""
         self._report(self.lease, fraction, note)
+
+    def emit(self, piece: str) -> None:
+        """Let whoever watches the job read on: a piece of text that is ready before the rest."""
+        self._say(self.lease, piece)
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Write one line to the worker's log, with the job's ids."""

@@ -10,6 +10,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     payload_         STRING  with its job   its input
     result_          STRING  with its job   its result
     staged_          STRING  1 hour         a large result under (job, token) before its settle
+    tokens_          STREAM  1 hour         what a job's newest attempt says while it runs
     stream_          STREAM  while in use   one lane's entries
     streams_         SET     permanent      a class's lanes whose stream exists
     lanes_           ZSET    permanent      by class:priority: lanes that wait, by head's age base
@@ -80,6 +81,7 @@ PLAIN = frozenset(
 PREFIXES = frozenset(
     (
         *("job_", "payload_", "result_", "staged_", "stream_", "streams_", "lanes_", "pools_"),
+        "tokens_",
         *("leases_", "due_", "clock_", "turns_", "running_", "calls_", "doorbell_", "ended_"),
         *(
             "dead_",

@@ -88,6 +88,7 @@ def bound_settings(settings: EngineSettings) -> dict[str, int]:
         "crashes_max": settings.crashes_max,
         "take_payload_max_bytes": settings.take_payload_max_bytes,
         "payload_inline_max_bytes": settings.payload_inline_max_bytes,
+        "tokens_max_bytes": settings.tokens_max_bytes,
     }
 
 

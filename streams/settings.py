@@ -17,6 +17,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     take_payload_max_bytes: int = 256 * 1024  # payloads inlined in one answer of take
     payload_inline_max_bytes: int = 32 * 1024  # larger ones are fetched in the attempt
     result_inline_max_bytes: int = 32 * 1024  # larger ones are staged before settle
+    tokens_max_bytes: int = 1024 * 1024  # kept of what one attempt says while it runs
     callback_inline_max_bytes: int = 16 * 1024  # larger results are sent as a link
     open_gap_ms: int = 15_000  # a class that no worker served for longer was closed meanwhile
     return_grace_ms: int = 5_000  # then its workers may come back before their leases are taken

@@ -34,6 +34,7 @@ from streams.model import (
 from streams.performer import Performer, Run
 from streams.scripts import Client, text, translated
 from streams.telemetry import AttemptJudged, AttemptStarted, LeaseGone, Telemetry
+from streams.tokens import Speaker
 from streams.wire import Wire
 
 REPORT_EVERY_S = 0.25
@@ -106,6 +107,7 @@ class Worker(Service):
         for intake in self.intakes.values():
             intake.wake = self._committer.wake
         self._progress: dict[str, tuple[str, float | None, str]] = {}
+        self._speaker = Speaker(broker.scripts)
         self._draw = random.Random()
         self._heard_at = time.monotonic()
         self._lag_s = 0.0
@@ -128,12 +130,13 @@ class Worker(Service):
         try:
             verdict = await self._performer.perform(attempt)
             await self._performer.secure(attempt, verdict)
+            await self._speaker.finish(lease)
         finally:
             self._settle(attempt, verdict)
         return verdict
 
     def _announce(self, lease: Lease) -> Attempt:
-        attempt = Attempt(lease, self.telemetry, self._note_progress)
+        attempt = Attempt(lease, self.telemetry, self._note_progress, self._speaker.say)
         if lease.job_id in self.running:  # ours ran out while this process stood still
             self.running[lease.job_id].stop("lost")
         self.running[lease.job_id] = attempt
@@ -146,6 +149,7 @@ class Worker(Service):
         if self.running.get(lease.job_id) is attempt:
             del self.running[lease.job_id]
             self._progress.pop(lease.job_id, None)
+        self._speaker.forget(lease)
         if not self.running:
             self._emptied.set()
         self.intakes[lease.lane.resource_class].freed()
@@ -181,6 +185,7 @@ class Worker(Service):
         self.add_future(self._move_flows())
         self.add_future(self._renew_always())
         self.add_future(self._report_always())
+        self.add_future(self._speaker.run())
         self.add_future(self._measure_lag())
         self.add_future(self._watch_link())
         self.add_future(self._tidy_journal())

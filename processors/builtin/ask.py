@@ -104,6 +104,7 @@ async def _answer(ollama: Ollama, question: Ask, context: Context) -> Answer:
     async with ollama.stream(question) as answering:
         async for piece in answering:
             said += len(piece)
+            context.emit(piece)
             if time.monotonic() >= due:
                 due = time.monotonic() + PROGRESS_EVERY_S
                 context.progress(None, f"{said} characters")

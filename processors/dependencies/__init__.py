@@ -45,6 +45,10 @@ class Attempt(Protocol):
         """Say how far the attempt is: 0 to 1, or None when only the note is known."""
         ...
 
+    def emit(self, piece: str) -> None:
+        """Let whoever watches the job read a piece of text that is ready before the rest."""
+        ...
+
     def log(self, level: str, message: str, **fields: object) -> None:
         """Write a line to the attempt's log. Levels are debug, info, warning and error."""
         ...

@@ -28,10 +28,12 @@ from processors.sdk.declaration import Processor, load_module, processors_of
 from processors.sdk.frames import (
     HEADER_BYTES,
     MESSAGE_MAX,
+    PIECE_MAX,
     ChildSettings,
     Line,
     Progress,
     Request,
+    Said,
     Succeeded,
     failed,
     frame,
@@ -81,6 +83,11 @@ class RemoteAttempt:
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Pass the progress on."""
         self._send(frame(Progress(fraction, note)))
+
+    def emit(self, piece: str) -> None:
+        """Pass the piece on."""
+        for start in range(0, len(piece), PIECE_MAX):
+            self._send(frame(Said(piece[start : start + PIECE_MAX])))
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Pass the line on."""

@@ -23,6 +23,7 @@ from processors.sdk.frames import (
     Line,
     Progress,
     Request,
+    Said,
     Succeeded,
     answer_decoder,
     exception,
@@ -201,6 +202,8 @@ class Child:
                     attempt.log(level, message, **fields)
                 case Progress(fraction, note):
                     attempt.progress(fraction, note)
+                case Said(piece):
+                    attempt.emit(piece)
                 case _:
                     return answer
 

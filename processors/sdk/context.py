@@ -85,6 +85,13 @@ class Context:
             fraction = min(1.0, max(0.0, float(fraction)))
         self._attempt.progress(fraction, note[:NOTE_MAX])
 
+    def emit(self, piece: str) -> None:
+        """Let whoever watches the job read a piece of text that is ready before the rest. Cheap.
+
+        It is for eyes only: what counts is the result. A new attempt begins anew.
+        """
+        self._attempt.emit(piece)
+
     def need(self, name: str, kind: type[T]) -> T:
         """The dependency `name`, for the type checker a `kind`.
 

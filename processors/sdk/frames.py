@@ -1,7 +1,8 @@
 """What worker and child process say to each other: length, then one msgpack value.
 
-The worker sends a `Request`; the child answers with any number of `Line` and `Progress`, then one
-`Succeeded` or `Failed`, and waits for the next request. The end of the stream ends the child.
+The worker sends a `Request`; the child answers with any number of `Line`, `Progress` and `Said`,
+then one `Succeeded` or `Failed`, and waits for the next request. The end of the stream ends the
+child.
 """
 
 import msgspec
@@ -14,6 +15,7 @@ HEADER_BYTES = 4
 FRAME_MARGIN_BYTES = 64 * 1024  # what a frame may have beyond a result
 LINE_MAX_BYTES = 32 * 1024
 MESSAGE_MAX = 2_000
+PIECE_MAX = 4_096  # characters of one frame
 
 
 class ChildSettings(msgspec.Struct, frozen=True):
@@ -51,6 +53,12 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     note: str
 
 
+class Said(msgspec.Struct, frozen=True, tag="said"):
+    """A piece of text that is ready before the rest."""
+
+    piece: str
+
+
 class Succeeded(msgspec.Struct, frozen=True, tag="succeeded"):
     """The attempt's result, JSON."""
 
@@ -69,7 +77,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     uses_attempt: bool = True
 
 
-Answer = Line | Progress | Succeeded | Failed
+Answer = Line | Progress | Said | Succeeded | Failed
 
 request_decoder = msgspec.msgpack.Decoder(Request)
 answer_decoder: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)

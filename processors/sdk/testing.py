@@ -57,6 +57,7 @@ class Ending:
     error: Exception | None
     lines: Sequence[Line]
     progress: Sequence[Step]
+    said: str = ""  # what it emitted
 
     @property
     def result(self) -> object:
@@ -75,6 +76,7 @@ class FakeAttempt:
     timeout_s: float = TIMEOUT_S
     lines: list[Line] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """The time starts now."""
@@ -87,6 +89,10 @@ class FakeAttempt:
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Keep the progress."""
         self.steps.append(Step(fraction, note))
+
+    def emit(self, piece: str) -> None:
+        """Keep the piece."""
+        self.said.append(piece)
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Keep the line."""
@@ -143,8 +149,9 @@ async def run_processor(
     except Exception as error:
         if limit.expired() and isinstance(error, TimeoutError):
             error = TimedOut(f"ran longer than {timeout_s:g} s")
-        return Ending(None, error, attempted.lines, attempted.steps)
-    return Ending(msgspec.json.decode(raw), None, attempted.lines, attempted.steps)
+        return Ending(None, error, attempted.lines, attempted.steps, "".join(attempted.said))
+    value = msgspec.json.decode(raw)
+    return Ending(value, None, attempted.lines, attempted.steps, "".join(attempted.said))
 
 
 async def _run(

@@ -98,6 +98,10 @@ class ThreadAttempt:
         """Pass the progress on."""
         self._say(lambda: self._attempt.progress(fraction, note))
 
+    def emit(self, piece: str) -> None:
+        """Pass the piece on."""
+        self._say(lambda: self._attempt.emit(piece))
+
     def log(self, level: str, message: str, **fields: object) -> None:
         """Pass the line on."""
         self._say(lambda: self._attempt.log(level, message, **fields))
