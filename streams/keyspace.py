@@ -29,8 +29,8 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     ended_           ZSET    by retention   an app's ended jobs but dead ones, by time of ending
     dead_            ZSET    by retention   an app's dead letters, by time of ending
     apps             SET     permanent      apps that ever submitted
-    flow_            HASH    with its job   one flow: its state, and what its stages wait for
     unique_          STRING  with its job   by app|name: the job with that unique key; or for a time
+    flow_            HASH    with its job   one flow: its state, and what its stages wait for
     flow_jobs_       LIST    with its job   a flow's jobs
     flow_steps       LIST    while in use   steps of flows that one call had no room for
     flow_fans        SET     while in use   flow|stage: stages that fan out over a list
@@ -94,9 +94,9 @@ PREFIXES = frozenset(
             "flow_jobs_",
             "flows_",
             "schedule_",
+            "unique_",
         ),
     )
-            "unique_",
 )
 
 
