@@ -97,6 +97,12 @@ def journal_folder(settings: Settings) -> Path | None:
     return Path(name).expanduser() / place_of(settings) if name else None
 
 
+def can_start_alone(settings: Settings) -> bool:
+    """Whether a gateway of this machine left behind what one needs that starts without Redis."""
+    folder = journal_folder(settings)
+    return folder is not None and (folder / "copies" / "keys.json").exists()
+
+
 def build_journal(settings: Settings, engine: Engine, folder: Path) -> JournalAcceptor:
     """What accepts jobs by writing them to a disk first."""
     pressure = Pressure(

@@ -1,7 +1,6 @@
 """Commands that keep running: the platform as a whole, and each of its processes alone."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,13 +72,17 @@ def gateway(
     session: Session, host: str | None, port: int | None, no_courier: bool, lifeline: bool
 ) -> None:
     """Serve the HTTP API, and deliver callbacks."""
-    from ops.wiring import build_gateway
+    from ops.wiring import build_gateway, can_start_alone
 
     session.give(gateway__host=host, gateway__port=port)
     session.configure_logs()
     settings = session.settings
-    with contextlib.suppress(Unavailable):  # without Redis it spools what it accepts
+    try:
         uvloop.run(_check_redis(session))
+    except Unavailable as error:
+        if not can_start_alone(settings):
+            raise
+        session.screen.note(f"{error}; until it does, jobs are spooled")
     run_services(lambda: build_gateway(settings, with_courier=not no_courier), lifeline=lifeline)
 
 

@@ -208,20 +208,22 @@ async def test_without_redis_every_command_says_so_in_one_line(bare: Platform) -
         assert len(answer.stderr.strip().splitlines()) == 1
 
 
-async def test_without_redis_the_gateway_answers_503_and_a_worker_waits(
+async def test_without_redis_the_gateway_spools_and_a_worker_waits(
     stage: Platform, server: RedisServer
 ) -> None:
     http = await stage.app("etyde")
     assert (await ended(http, await accepted(http, "gate", {})))["state"] == "succeeded"
     server.kill()
-    for method, path in (("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("GET", "/v1/classes")):
-        reply = await http.request(method, path, json=GOOD if method == "POST" else None)
+    spooled = await http.post("/v1/jobs", json=GOOD)
+    assert (spooled.status_code, spooled.json()["state"]) == (202, "spooled")
+    for path in ("/v1/jobs", "/v1/classes"):
+        reply = await http.get(path)
         checked_problem(reply, 503, "unavailable")
         assert int(reply.headers["retry-after"]) >= 1
     late = stage.command("late", "worker", "--class", "io")
     await until(lambda: "worker is ready" in late.log(), what="it to wait for Redis", limit_s=30)
     server.restart()
-    assert (await ended(http, await accepted(http, "gate", {})))["state"] == "succeeded"
+    assert (await ended(http, spooled.json()["id"]))["state"] == "succeeded"
 
     async def announced() -> bool:
         return late.pid in {card.pid for card in await stage.directory.workers()}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -192,7 +193,7 @@ async def test_rows_older_than_what_redis_remembers_are_kept(redis: "Redis", fol
         await until(lambda: scene.spooled == 0, what="the other to be shipped")
         assert await scene.inspector.job(old.id) is None
         assert await scene.inspector.job(fresh.id) is not None
-        found = await scene.acceptor.find(old.id)
+        found = await until(partial(scene.acceptor.find, old.id), what="the note about it")
         assert found is not None
         assert found.fault == Fault("kept", "overdue")
     async with Scene(redis, folder) as scene:  # nor later
