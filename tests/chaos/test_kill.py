@@ -50,7 +50,7 @@ def begun_not_ended(ledger: Path) -> set[str]:
     """Jobs whose newest attempt wrote that it began and not that it ended."""
     newest: dict[str, str] = {}
     for line in ledger.read_text().splitlines() if ledger.exists() else ():
-        job_id, _, what, _ = line.split()
+        job_id, _, what, *_ = line.split()
         newest[job_id] = what
     return {job_id for job_id, what in newest.items() if what == "begin"}
 

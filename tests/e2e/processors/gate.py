@@ -73,7 +73,8 @@ def _leave(given: GateIn, context: Context) -> GateOut:
 
 def _note(given: GateIn, context: Context, what: str) -> None:
     if given.ledger:
-        line = f"{context.job_id} {context.attempt} {what} {os.getpid()}\n"
+        who = f"{os.getpid()} {os.getppid()} {time.monotonic():.4f}"
+        line = f"{context.job_id} {context.attempt} {what} {who}\n"
         descriptor = os.open(given.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(descriptor, line.encode())  # one write: lines of several processes do not mix
         os.close(descriptor)

@@ -1,0 +1,131 @@
+"""What really happened, kept apart from the platform's own counters, and what it means.
+
+Attempts write to a file when they begin and end, the receiver keeps what it was told, the driver
+what it did to whom. Judging them is arithmetic: no Redis, no clock.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+
+class Run(msgspec.Struct):
+    """One execution of a job's processor."""
+
+    job_id: str
+    attempt: int
+    workers: frozenset[int]  # the process that ran it and its parent: one of them is the worker
+    began: float
+    ended: float | None = None  # None: it was cut off
+    failed: bool = False  # as it was told to
+
+
+class Hit(msgspec.Struct):
+    """What the driver did: from when to when, and to which processes; none: to everybody."""
+
+    what: str
+    began: float
+    ended: float
+    pids: frozenset[int] = frozenset()
+
+
+class Findings(msgspec.Struct):
+    """What a run has shown. The first four must be empty."""
+
+    lost: list[str]  # accepted, and not ended or not told
+    doubled: list[str]  # ended twice: two callbacks, or an older attempt's result after a newer one
+    unexplained: list[str]  # ran again although nothing had been done to its worker
+    untrue: list[str]  # what the app was told is not what Redis holds
+    runs: int = 0
+    extra: Counter[str] = msgspec.field(default_factory=Counter)  # by what had been done
+    zombies: int = 0  # went on after another attempt had begun
+    recovery_s: list[float] = msgspec.field(default_factory=list)  # from a death to the next run
+
+
+def parsed(lines: Iterable[str]) -> list[Run]:
+    """The runs that a ledger's lines tell of; a last line may be cut off."""
+    found: dict[tuple[str, int, int], Run] = {}
+    for line in lines:
+        parts = line.split()
+        if len(parts) != 6:
+            continue
+        job_id, attempt, what, pid, parent, at = parts
+        key = (job_id, int(attempt), int(pid))
+        if what == "begin":
+            workers = frozenset((int(pid), int(parent)))
+            found[key] = Run(job_id, int(attempt), workers, float(at))
+        elif key in found:
+            found[key].ended, found[key].failed = float(at), what == "failed"
+    return sorted(found.values(), key=lambda run: run.began)
+
+
+def judged(
+    accepted: Sequence[str],
+    runs: Sequence[Run],
+    hits: Sequence[Hit],
+    told: Mapping[str, Sequence[Mapping[str, Any]]],
+    stored: Mapping[str, tuple[str, Any]],
+) -> Findings:
+    """`told` are the endings by job that callbacks told of; `stored` is state and result by job."""
+    by_job: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_job[run.job_id].append(run)
+    findings = Findings([], [], [], [], runs=len(runs))
+    for job_id in accepted:
+        endings = told.get(job_id, ())
+        state, result = stored.get(job_id, ("gone", None))
+        if state not in ("succeeded", "dead") or not endings:
+            findings.lost.append(f"{job_id}: {state}, told {len(endings)} times")
+            continue
+        if len(endings) > 1:
+            findings.doubled.append(f"{job_id}: told of {len(endings)} endings")
+        if (endings[0]["state"], endings[0].get("result")) != (state, result):
+            findings.untrue.append(f"{job_id}: told {endings[0]['state']}, is {state}")
+        _judge_runs(job_id, by_job[job_id], result, hits, findings)
+    outages = [hit for hit in hits if not hit.pids]
+    for hit in hits:
+        if hit.what == "worker killed":
+            findings.recovery_s += _recoveries(hit, by_job, outages)
+    return findings
+
+
+def _judge_runs(
+    job_id: str, runs: Sequence[Run], result: Any, hits: Sequence[Hit], findings: Findings
+) -> None:
+    for run, following in pairwise(runs):
+        if run.ended is not None and run.ended > following.began:
+            findings.zombies += 1
+            if isinstance(result, dict) and result.get("attempt") == run.attempt:
+                findings.doubled.append(
+                    f"{job_id}: attempt {run.attempt} wrote after a newer began"
+                )
+        if run.failed:
+            continue
+        cause = next((hit.what for hit in hits if _explains(hit, run, following)), "")
+        if cause:
+            findings.extra[cause] += 1
+        else:
+            findings.unexplained.append(f"{job_id}: attempt {run.attempt} ran again")
+
+
+def _explains(hit: Hit, run: Run, following: Run) -> bool:
+    """Whether this was done to the run's worker between its begin and the next run's."""
+    theirs = not hit.pids or bool(hit.pids & run.workers)
+    return theirs and hit.ended >= run.began and hit.began <= following.began
+
+
+def _recoveries(
+    death: Hit, by_job: Mapping[str, Sequence[Run]], outages: Sequence[Hit]
+) -> list[float]:
+    """How long after a worker's death each job that it ran began anew, where Redis was there."""
+    found = []
+    for runs in by_job.values():
+        for run, following in pairwise(runs):
+            cut_off = death.pids & run.workers and run.ended is None and run.began < death.began
+            away = any(hit.ended >= death.began and hit.began <= following.began for hit in outages)
+            if cut_off and not away:
+                found.append(following.began - death.began)
+    return found
