@@ -42,11 +42,10 @@ class Shape(msgspec.Struct, frozen=True):
 
     def item(self) -> "Shape":
         """What a list of this shape holds."""
-        parts = [
-            branch.get("items", True)
-            for branch in branches(self.schema, self.whole)
-            if "array" in (types_of(branch) or {"array"})
-        ]
+        parts: list[Any] = []
+        for branch in branches(self.schema, self.whole):
+            if "array" in (types_of(branch) or ARRAY):
+                parts += [*branch.get("prefixItems", ()), branch.get("items", True)]
         return Shape({"anyOf": parts or [True]}, self.whole)
 
 
@@ -103,7 +102,7 @@ def clash(given: Shape, wanted: Shape, depth: int = 0) -> str:
     if has is None or takes is None or depth > DEPTH_MAX:
         return ""
     both = has & takes
-    if not both:
+    if has and not both:
         return f"is {worded(has)}, and {worded(takes)} is wanted"
     if both == ARRAY:
         inside = clash(given.item(), wanted.item(), depth + 1)

@@ -96,8 +96,10 @@ class StageChecks:
         return None
 
     def _item_shape(self, each: Each) -> Shape:
-        """What an item may be. Raises InvalidInput where there can be no list."""
-        whole = self._result_of(each.result, failed=False)
+        """What an item may be; a null in a list of results is none. Raises InvalidInput."""
+        if self._stages[each.result].each is not None and not each.path:
+            return shape_of(card_of(self._stages[each.result], self._cards).output_schema)
+        whole, _ = self._result_of(each.result)
         where = f"the result of {each.result}{' at ' + each.path if each.path else ''}"
         found, _ = part(whole, each.path)
         if found is None:
@@ -106,14 +108,14 @@ class StageChecks:
             raise InvalidInput(f"{where} is no list")
         return found.item()
 
-    def _result_of(self, name: str, *, failed: bool = True) -> Shape:
-        """What a stage's result may be; null where the flow goes on though it `failed`."""
+    def _result_of(self, name: str) -> tuple[Shape, bool]:
+        """What a stage's result may be, and whether the flow goes on though there is none."""
         stage = self._stages[name]
         shape = shape_of(card_of(stage, self._cards).output_schema)
-        goes_on = failed and stage.on_failure is OnFailure.CONTINUE
+        goes_on = stage.on_failure is OnFailure.CONTINUE
         if stage.each is None:
-            return shape.or_null() if goes_on else shape
-        return shape.or_null().listed() if goes_on else shape.listed()
+            return shape, goes_on
+        return (shape.or_null() if goes_on else shape).listed(), False
 
     # ------------------------------------------------------------------ what it is given
 
@@ -162,9 +164,10 @@ class StageChecks:
         """One reference whose value comes later. Raises InvalidFields, or warns."""
         where = root + "".join(map(_step, one.place))
         if one.kind == "$item":
-            source, name = self._item_shape(stage.each or Each()), "an item"
+            source, goes_on, name = self._item_shape(stage.each or Each()), False, "an item"
         else:
-            source, name = self._result_of(one.stage), f"the result of {one.stage}"
+            source, goes_on = self._result_of(one.stage)
+            name = f"the result of {one.stage}"
         name = f"{name} at {one.path}" if one.path else name
         found, declared = part(source, one.path)
         if found is None:
@@ -176,7 +179,8 @@ class StageChecks:
             return  # the schema's own check has said so
         if why := clash(found, takes):
             raise self._fault(stage, where, f"{name} {why}")
-        if "null" in (found.kinds or ()) and "null" not in (takes.kinds or {"null"}):
+        may_be_null = goes_on or "null" in (found.kinds or ())
+        if may_be_null and "null" not in (takes.kinds or {"null"}):
             self._warn(f"stage {stage.name}: {name} may be null, which it does not take")
 
     def _fault(self, stage: Stage, path: str, message: str) -> InvalidFields:

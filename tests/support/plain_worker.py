@@ -1,7 +1,7 @@
 """A worker without Faust: plain loops as actors around the same engine."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,13 @@ async def plain_worker(
     *,
     name: str = "w",
     slots: dict[ResourceClass, int] | None = None,
+    processors: Sequence[str] = PROCESSORS,
     telemetry: Telemetry | None = None,
     grace_s: float = 5.0,
     journal: Path | None = None,
 ) -> AsyncIterator[Worker]:
     slots = slots or {ResourceClass.IO: 10}
-    plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, PROCESSORS))
+    plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, processors))
     control, bell = client(url), client(url)
     verdicts = VerdictJournal(journal) if journal else None
     if verdicts is not None:
