@@ -17,6 +17,7 @@ from tests.redis.scenes import KEYS
 from tests.redis.stage import ended
 from tests.support.build import lane, new_job
 from tests.support.plain_worker import plain_worker
+from tests.support.waiting import until
 
 ONCE = Limits(attempts_max=1)
 ITEM = {"$item": ""}
@@ -53,6 +54,10 @@ def pages(policy: OnFailure = OnFailure.FAIL) -> NewJob:
         input=["a", "b", "c"],
         result="all",
     )
+
+
+async def no_steps(redis: "Redis") -> bool:
+    return not await redis.exists(KEYS.key("flow_steps"))
 
 
 async def result(inspector: Inspector, job_id: str) -> Any:
@@ -103,6 +108,7 @@ async def test_the_failures_of_a_fan_out_count_when_its_last_place_is_empty(
     async with plain_worker(broker, redis_url, act):
         await broker.submit([job])
         assert (await ended(inspector, job.id, 20)).state is State.SUCCEEDED
+        await until(lambda: no_steps(redis), what="the flow's last steps")
     last = await inspector.job(stage_job(job.id, "all"))
     assert last is not None
     assert last.state is State.CANCELLED  # skipped
