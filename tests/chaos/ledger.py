@@ -17,10 +17,16 @@ class Run(msgspec.Struct):
 
     job_id: str
     attempt: int
+    pid: int
     workers: frozenset[int]  # the process that ran it and its parent: one of them is the worker
     began: float
     ended: float | None = None  # None: it was cut off
     failed: bool = False  # as it was told to
+
+    @property
+    def who(self) -> tuple[int, int]:
+        """What a result says of its run; a Redis that lost its tail counts attempts again."""
+        return self.attempt, self.pid
 
 
 class Hit(msgspec.Struct):
@@ -56,7 +62,7 @@ def parsed(lines: Iterable[str]) -> list[Run]:
         key = (job_id, int(attempt), int(pid))
         if what == "begin":
             workers = frozenset((int(pid), int(parent)))
-            found[key] = Run(job_id, int(attempt), workers, float(at))
+            found[key] = Run(job_id, int(attempt), int(pid), workers, float(at))
         elif key in found:
             found[key].ended, found[key].failed = float(at), what == "failed"
     return sorted(found.values(), key=lambda run: run.began)
@@ -98,10 +104,8 @@ def _judge_runs(
     for run, following in pairwise(runs):
         if run.ended is not None and run.ended > following.began:
             findings.zombies += 1
-            if isinstance(result, dict) and result.get("attempt") == run.attempt:
-                findings.doubled.append(
-                    f"{job_id}: attempt {run.attempt} wrote after a newer began"
-                )
+            if isinstance(result, dict) and (result["attempt"], result["pid"]) == run.who:
+                findings.doubled.append(f"{job_id}: attempt {run.attempt} won over a newer one")
         if run.failed:
             continue
         cause = next((hit.what for hit in hits if _explains(hit, run, following)), "")
