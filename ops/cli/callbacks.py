@@ -99,6 +99,7 @@ def replay(
         )
 
     count = session.with_engine(act)
+    session.audit("replay_callbacks", ",".join(callback_ids) or str(state), replayed=count)
     session.screen.say(f"{count} callbacks are delivered once more", {"replayed": count})
 
 

@@ -64,6 +64,7 @@ def create(
     standing, secret = with_registrar(
         session, lambda registrar: registrar.create(app, target.url, told, ordered=ordered)
     )
+    session.audit("create_endpoint", standing.endpoint.id, owner=app, url=target.url)
     _show_secret(session, standing, secret)
 
 
@@ -78,6 +79,7 @@ def rotate(session: Session, /, endpoint_id: str, *, drop_previous: bool) -> Non
         endpoint_id,
         lambda registrar: registrar.rotate(endpoint_id, drop_previous=drop_previous),
     )
+    session.audit("rotate_endpoint", endpoint_id, drop_previous=drop_previous)
     _show_secret(session, standing, secret)
 
 
@@ -99,6 +101,7 @@ def test(session: Session, /, endpoint_id: str) -> None:
             await asyncio.sleep(LOOK_EVERY_S)
 
     view = CallbackDetail.of(session.with_engine(act))
+    session.audit("test_endpoint", endpoint_id)
     session.screen.card(view, card_of(view))
 
 
@@ -108,6 +111,7 @@ def test(session: Session, /, endpoint_id: str) -> None:
 def enable(session: Session, /, endpoint_id: str) -> None:
     """Deliver again to an endpoint that was disabled, also what it has missed since."""
     _, replayed = of_one(session, endpoint_id, lambda registrar: registrar.enable(endpoint_id))
+    session.audit("enable_endpoint", endpoint_id, replayed=replayed)
     facts = {"id": endpoint_id, "outcome": "enabled", "replayed": replayed}
     session.screen.say(f"{endpoint_id} is enabled; {replayed} callbacks are delivered again", facts)
 
@@ -119,6 +123,7 @@ def delete(session: Session, /, endpoint_id: str) -> None:
     """Remove an endpoint; callbacks that wait for it become dead letters."""
     if not with_registrar(session, lambda registrar: registrar.store.delete(endpoint_id)):
         raise UnknownRecord(f"there is no endpoint {endpoint_id}")
+    session.audit("delete_endpoint", endpoint_id)
     session.screen.say(f"{endpoint_id} is deleted", {"id": endpoint_id, "outcome": "deleted"})
 
 
@@ -132,6 +137,7 @@ def new_key(session: Session, /) -> None:
     seals = seals_of(session.settings)
     key_id = seals.add_key()
     count = with_registrar(session, lambda registrar: registrar.reseal())
+    session.audit("new_seal_key", key_id, resealed=count)
     facts = {"key": key_id, "file": str(seals.path), "resealed": count}
     session.screen.say(f"key {key_id} seals from now on; {count} endpoints sealed anew", facts)
 

@@ -67,6 +67,7 @@ async def opened(report: Report, folder: Path) -> AsyncIterator[Scene]:
             "redis.url": server.url,
             "network.allow_ports": ports,
             "gateway.audit_file": str(folder / "audit.log"),
+            "secrets.key_file": str(folder / "secrets.key"),
             "gateway.journal_folder": str(folder / "journal"),
             "worker.journal_folder": str(folder / "verdicts"),
         }

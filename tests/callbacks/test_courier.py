@@ -6,15 +6,19 @@ import signal
 import sys
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 from redis.asyncio import Redis
 from standardwebhooks.webhooks import Webhook
 
+from gateway.courier_metrics import CourierMetrics
 from gateway.rendering import render
 from gateway.signing import new_secret
 from streams.callbacks import CallbackState
 from streams.directory import Endpoint
 from tests.callbacks.office import Office
+from tests.support.redis_server import free_port
 from tests.support.waiting import until
 from tests.web.local_server import Answer, Received, local_server, response
 
@@ -275,3 +279,72 @@ async def test_a_courier_killed_before_its_settle_repeats_id_and_bytes(
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
     assert verified(endpoint, first) == verified(endpoint, second)
     assert view.tries == 2
+
+
+async def test_two_couriers_keep_to_one_limit_and_one_breaker(redis: Redis) -> None:
+    office = Office(redis)
+    gate = asyncio.Event()
+
+    async def fail(request: Received, writer: asyncio.StreamWriter) -> None:
+        await gate.wait()
+        writer.write(response(500))
+
+    async with local_server(fail) as server:
+        await office.endpoint(server.origin)
+        await office.record(server.origin, count=20)
+        changes = {"breaker_failures": 4, "breaker_first_s": 60.0, "total_timeout_s": 10.0}
+        async with office.courier(server, **changes), office.courier(server, **changes):
+            await until(lambda: server.open == 4, what="four under way")
+            gate.set()
+            await until(lambda: breaker_is_open(office), what="an open breaker")
+            await until(lambda: len(office.reports) == 4, what="their ends")
+    assert (server.open_max, len(server.received)) == (4, 4)
+
+
+async def test_an_ordered_endpoint_is_told_in_order_whatever_fails(redis: Redis) -> None:
+    office = Office(redis)
+    async with local_server(in_turn(response(500), OK, response(503), OK)) as server:
+        await office.endpoint(server.origin, ordered=True)
+        jobs = await office.record(server.origin, count=4)
+        async with office.courier(server):
+            await until(lambda: len(office.reports) == 6, what="four callbacks")
+    told = [str(msgspec.json.decode(one.body)["data"]["job_id"]) for one in server.received]
+    assert list(dict.fromkeys(told)) == jobs
+    assert (len(told), server.open_max) == (6, 1)
+
+
+async def test_a_delivery_is_counted_by_what_became_of_it(redis: Redis) -> None:
+    office, metrics = Office(redis), CourierMetrics()
+    async with local_server(in_turn(response(429), OK, response(410))) as server:
+        await office.endpoint(server.origin)
+        async with office.courier(server):
+            for _ in range(2):
+                await office.end_job(server.origin)
+                count = len(office.reports)
+                await until(lambda: len(office.reports) > count, what="an attempt")  # noqa: B023
+            await until(lambda: len(office.reports) == 3, what="three attempts")
+    for report in office.reports:
+        metrics(report)
+    counted = {
+        (sample.labels["outcome"], sample.labels["error"]): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "roughneck_callback_deliveries_total"
+    }
+    assert counted == {("retried", "status_4xx"): 1, ("delivered", ""): 1, ("dead", "gone"): 1}
+    changes = metrics.registry.get_sample_value(
+        "roughneck_endpoint_changes_total", {"change": "disabled"}
+    )
+    assert changes == 1
+
+
+async def test_a_courier_alone_answers_scrapes_on_its_port(redis: Redis) -> None:
+    told = CourierMetrics()
+    port = free_port()
+    stop = told.serve("127.0.0.1", port)
+    try:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            text = (await http.get(f"http://127.0.0.1:{port}/metrics")).text
+    finally:
+        await asyncio.to_thread(stop)
+    assert "roughneck_callback_delivery_seconds_count 0.0" in text

@@ -257,8 +257,14 @@ async def test_a_verdict_about_an_endpoint_as_it_was_does_not_disable_it_as_it_i
     )
     assert moved is not None
     assert await post.settle(first, GONE) == ""
-    await post.store.endpoints.enable("a")
+    await post.record("a", 2)
+    third, fourth = await post.take()
+    assert await post.settle(third, GONE) == "disabled"
+    assert await post.store.endpoints.enable("a") > 0
     assert await post.settle(second, GONE) == ""
+    assert await post.settle(fourth, GONE) == "", (
+        "it was on its way before the endpoint was enabled"
+    )
     assert (await post.health()).disabled == ""
 
 
