@@ -86,6 +86,7 @@ class Drive:
     ) -> None:
         self.stage = stage
         self.told = told
+        told.forgetful = any(fault.blow is Blow.LOSE_TAIL for fault in course.plan)
         self.course = course
         self.hits: list[Hit] = []
         self.accepted: list[str] = []
@@ -263,7 +264,7 @@ class Drive:
                 raw = await self.stage.inspector.result(job_id)
                 stored[job_id] = (str(job.state), msgspec.json.decode(raw) if raw else None)
         await self.stage.audited()
-        assert self.told.faults == []
+        assert self.told.faults == [], self.told.faults
         assert len(self.accepted) == len(set(self.accepted)) >= self.course.jobs
         runs = parsed(self.ledger.read_text().splitlines())
         return judged(self.accepted, runs, self.hits, self.told.endings, stored)

@@ -11,6 +11,9 @@ from typing import Any
 
 import msgspec
 
+LATE_S = 1.2  # a copy of the append-only file is that much behind, with everysec
+LOST_TAIL = "Redis lost its last two seconds"
+
 
 class Run(msgspec.Struct):
     """One execution of a job's processor."""
@@ -39,14 +42,16 @@ class Hit(msgspec.Struct):
 
 
 class Findings(msgspec.Struct):
-    """What a run has shown. The first four must be empty."""
+    """What a run has shown. The first five must be empty."""
 
     lost: list[str]  # accepted, and not ended or not told
     doubled: list[str]  # ended twice: two callbacks, or an older attempt's result after a newer one
     unexplained: list[str]  # ran again although nothing had been done to its worker
     untrue: list[str]  # what the app was told is not what Redis holds
+    redone: list[str] = msgspec.field(default_factory=list)  # finished, begun before the lost tail
     runs: int = 0
     extra: Counter[str] = msgspec.field(default_factory=Counter)  # by what had been done
+    forgotten: int = 0  # ended, told, forgotten by Redis with its tail, and run again
     zombies: int = 0  # went on after another attempt had begun
     recovery_s: list[float] = msgspec.field(default_factory=list)  # from a death to the next run
 
@@ -88,8 +93,12 @@ def judged(
             continue
         if len(endings) > 1:
             findings.doubled.append(f"{job_id}: told of {len(endings)} endings")
-        if (endings[0]["state"], endings[0].get("result")) != (state, result):
-            findings.untrue.append(f"{job_id}: told {endings[0]['state']}, is {state}")
+        told_result = endings[0].get("result")
+        if (endings[0]["state"], told_result) != (state, result):
+            if _forgotten(by_job[job_id], told_result, hits):
+                findings.forgotten += 1
+            else:
+                findings.untrue.append(f"{job_id}: told {endings[0]['state']}, is {state}")
         _judge_runs(job_id, by_job[job_id], result, hits, findings)
     outages = [hit for hit in hits if not hit.pids]
     for hit in hits:
@@ -108,11 +117,26 @@ def _judge_runs(
                 findings.doubled.append(f"{job_id}: attempt {run.attempt} won over a newer one")
         if run.failed:
             continue
-        cause = next((hit.what for hit in hits if _explains(hit, run, following)), "")
-        if cause:
-            findings.extra[cause] += 1
+        causes = [hit for hit in hits if _explains(hit, run, following)]
+        if causes:
+            cause = max(causes, key=lambda hit: hit.began)
+            findings.extra[cause.what] += 1
+            finished = run.ended is not None and run.ended < following.began
+            if cause.what == LOST_TAIL and finished and run.began < cause.began - LATE_S:
+                findings.redone.append(f"{job_id}: attempt {run.attempt} was finished")
         else:
             findings.unexplained.append(f"{job_id}: attempt {run.attempt} ran again")
+
+
+def _forgotten(runs: Sequence[Run], result: Any, hits: Sequence[Hit]) -> bool:
+    """Whether the run of this result ended in the time that Redis has lost."""
+    return any(
+        isinstance(result, dict)
+        and run.who == (result["attempt"], result["pid"])
+        and run.ended is not None
+        and any(hit.began <= run.ended <= hit.ended for hit in hits if hit.what == LOST_TAIL)
+        for run in runs
+    )
 
 
 def _explains(hit: Hit, run: Run, following: Run) -> bool:

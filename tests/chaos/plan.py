@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from tests.chaos.cutting import Cut
+from tests.chaos.ledger import LOST_TAIL
 
 
 class Blow(StrEnum):
@@ -16,7 +17,7 @@ class Blow(StrEnum):
     PAUSE_WORKER = "worker stopped beyond its lease"
     KILL_GATEWAY = "gateway killed"
     KILL_REDIS = "Redis killed"
-    LOSE_TAIL = "Redis lost its last two seconds"
+    LOSE_TAIL = LOST_TAIL
     FILL_REDIS = "Redis full"
     CUT = "connections cut"
 

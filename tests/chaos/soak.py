@@ -41,6 +41,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hours", type=float, default=0.0, help="go on with further seeds")
     parser.add_argument("--redis", default="", help="a version that is installed, such as 6.2")
+    parser.add_argument("--job-ms", type=int, default=1_600, help="the longest job")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     for name, (blow, default) in OPTIONS.items():
         parser.add_argument(name, type=int, default=default, metavar="N", help=f"{blow}, N times")
@@ -62,9 +63,11 @@ def figures(drive: Drive, findings: Findings, seconds: float) -> dict[str, objec
         "lost": len(findings.lost),
         "ended twice": len(findings.doubled),
         "told untruly": len(findings.untrue),
+        "finished before a lost tail, and run again": len(findings.redone),
         "extra runs unexplained": len(findings.unexplained),
         **{f"extra runs after: {cause}": n for cause, n in findings.extra.most_common()},
         "runs": findings.runs,
+        "told, then lost with Redis' tail and run again": findings.forgotten,
         "went on after another had begun": findings.zombies,
         "callbacks, by id": len(drive.told.bodies),
         "callbacks delivered again": drive.told.repeated,
@@ -83,7 +86,7 @@ async def once(given: argparse.Namespace, seed: int, console: Console) -> bool:
     }
     folder = Path(tempfile.mkdtemp(prefix=f"rn-soak-{seed}-"))
     os.environ["HOME"] = str(folder)  # journals and keys of this run alone
-    course = Course(given.jobs, drawn(seed, given.jobs, counts), folder)
+    course = Course(given.jobs, drawn(seed, given.jobs, counts), folder, given.job_ms)
     began = time.monotonic()
     try:
         with (folder / "processes.log").open("w") as said, redirect_stdout(said):
@@ -98,7 +101,8 @@ async def once(given: argparse.Namespace, seed: int, console: Console) -> bool:
     show(report, findings, f"Redis {str_version(binary.version)}, seed {seed}", console)
     if given.json:
         given.json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    good = not (findings.lost or findings.doubled or findings.untrue or findings.unexplained)
+    wrong = (*findings.lost, *findings.doubled, *findings.untrue, *findings.redone)
+    good = not (wrong or findings.unexplained)
     if good:
         shutil.rmtree(folder, ignore_errors=True)
     else:
@@ -119,7 +123,13 @@ def show(report: dict[str, object], findings: Findings, title: str, console: Con
     for name, value in report.items():
         table.add_row(name, str(value))
     console.print(table)
-    for found in (findings.lost, findings.doubled, findings.untrue, findings.unexplained):
+    for found in (
+        findings.lost,
+        findings.doubled,
+        findings.untrue,
+        findings.redone,
+        findings.unexplained,
+    ):
         for line in found[:10]:
             console.print(line, style="red")
 

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from tests.web.local_server import LocalServer, Received, local_server, response
 
 AGAIN_EVERY = 10  # every tenth callback is refused once, so that it comes again
+SAME = ("job_id", "state")
 OK, BUSY = response(200), response(503)
 
 
@@ -27,6 +28,8 @@ class Receiver:
         self.deliveries: Counter[str] = Counter()
         self.refused: set[str] = set()
         self.faults: list[str] = []
+        # Of an end that Redis forgot and was told again only the times may differ.
+        self.forgetful = False
         self.answering = asyncio.Event()  # cleared: deliveries are read, and not answered
         self.answering.set()
         server.answer = self._answer
@@ -51,13 +54,19 @@ class Receiver:
         """Deliveries beyond the first that this receiver had not asked for."""
         return self.deliveries.total() - len(self.deliveries) - len(self.refused)
 
+    def _differs(self, first: bytes, second: bytes) -> bool:
+        if not self.forgetful:
+            return first != second
+        one, other = json.loads(first)["data"], json.loads(second)["data"]
+        return [one[name] for name in SAME] != [other[name] for name in SAME]
+
     async def _answer(self, request: Received, writer: asyncio.StreamWriter) -> None:
         callback_id = request.headers.get("webhook-id", "")
         try:
             Webhook(self.secret).verify(request.body, request.headers)
         except Exception as error:  # whatever it is, the test shall say so
             self.faults.append(f"{callback_id}: {error!r}")
-        if self.bodies.setdefault(callback_id, request.body) != request.body:
+        if self._differs(self.bodies.setdefault(callback_id, request.body), request.body):
             self.faults.append(f"{callback_id}: other bytes under the same id")
         self.deliveries[callback_id] += 1
         refuse = len(self.bodies) % AGAIN_EVERY == 0 and self.deliveries[callback_id] == 1
