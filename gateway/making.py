@@ -2,20 +2,20 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 from gateway.auth import app_of
 from gateway.call import Call
 from gateway.parts import GatewayParts
-from gateway.planning import Catalog, Planned, flow_job, named_flow_job
+from gateway.planning import Catalog, Planned, flow_job, job_of, named_flow_job
 from gateway.problems import KeyReused
-from gateway.submission import Origin, decoded, new_job
+from gateway.submission import Origin
 from gateway.wire import JobRequest
 from gateway.wire_flows import FlowRequest
 from streams.directory import FlowCard
-from streams.errors import InvalidInput, UnknownEndpoint, UnknownProcessor
-from streams.model import NewJob, Submitted
+from streams.errors import InvalidInput, UnknownEndpoint
+from streams.model import Lane, NewJob, Submitted
 
 KEY_HEADER = re.compile(r"[!-~]{1,255}")
 WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
@@ -26,27 +26,48 @@ T = TypeVar("T")
 
 async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
     """The job of a submit, which may name a flow. Raises what is wrong with it."""
-    flow = _flows(parts).get(request.processor)
-    card = None if flow else await parts.processors.find(request.processor)
-    if flow is None and card is None:  # it may have been published a moment ago
-        flow = await _flow(parts, request.processor)
+    flow = await _flow_named(parts, request.processor)
     if flow is not None:
-        given = decoded(request.payload)
-        await _know(parts, [stage.processor for stage in flow.stages])
-
-        def staged(catalog: Catalog) -> Planned:
-            return named_flow_job(request, given, flow, origin, catalog)
-
-        return (await _made(parts, staged, calls_back=request.callback is not None)).job
-    if card is None:
-        raise UnknownProcessor(f"no worker has published a processor {request.processor}")
-
-    async def single(catalog: Catalog) -> NewJob:
-        return new_job(request, origin, card, catalog.endpoints, catalog.schemas)
-
-    job = await _with_endpoints(parts, single, calls_back=request.callback is not None)
+        plan = await _plan(parts, request, flow, origin)
+        _check_lanes(parts, plan.lanes)
+        return plan.job
+    job = await _single(parts, request, origin)
     parts.acceptor.check(job.lane)
     return job
+
+
+async def make_template(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
+    """As `make_job`, for jobs that are made of it later."""
+    flow = await _flow_named(parts, request.processor)
+    if flow is not None:
+        return (await _plan(parts, request, flow, origin)).job
+    return await _single(parts, request, origin)
+
+
+async def _flow_named(parts: GatewayParts, name: str) -> FlowCard | None:
+    """The flow of that name; one that is no processor either may be a moment old."""
+    flow = _flows(parts).get(name)
+    if flow is None and await parts.processors.find(name) is None:
+        flow = await _flow(parts, name)
+    return flow
+
+
+async def _plan(
+    parts: GatewayParts, request: JobRequest, flow: FlowCard, origin: Origin
+) -> Planned:
+    await _know(parts, [stage.processor for stage in flow.stages])
+
+    async def staged(catalog: Catalog) -> Planned:
+        return await asyncio.to_thread(named_flow_job, request, flow, origin, catalog)
+
+    return await _with_endpoints(parts, staged, calls_back=request.callback is not None)
+
+
+async def _single(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
+    async def single(catalog: Catalog) -> NewJob:
+        return job_of(request, origin, catalog)
+
+    return await _with_endpoints(parts, single, calls_back=request.callback is not None)
 
 
 async def make_flow(parts: GatewayParts, request: FlowRequest, origin: Origin) -> Planned:
@@ -57,24 +78,18 @@ async def make_flow(parts: GatewayParts, request: FlowRequest, origin: Origin) -
         names = [stage.processor for stage in flow.stages] if flow else []
     await _know(parts, names)
 
-    def made(catalog: Catalog) -> Planned:
-        return flow_job(request, origin, catalog)
+    async def made(catalog: Catalog) -> Planned:  # thousands of stages and items take their time
+        return await asyncio.to_thread(flow_job, request, origin, catalog)
 
-    return await _made(parts, made, calls_back=request.callback is not None)
-
-
-async def _made(
-    parts: GatewayParts, make: Callable[[Catalog], Planned], *, calls_back: bool
-) -> Planned:
-    """A planned flow, made in a thread: there may be thousands of stages and items to check."""
-
-    async def in_a_thread(catalog: Catalog) -> Planned:
-        return await asyncio.to_thread(make, catalog)
-
-    plan = await _with_endpoints(parts, in_a_thread, calls_back=calls_back)
-    for lane in plan.lanes:
-        parts.acceptor.check(lane)
+    plan = await _with_endpoints(parts, made, calls_back=request.callback is not None)
+    _check_lanes(parts, plan.lanes)
     return plan
+
+
+def _check_lanes(parts: GatewayParts, lanes: Iterable[Lane]) -> None:
+    """Raise OutOfMemory or ClassFull when jobs of one of these lanes shall come later."""
+    for lane in lanes:
+        parts.acceptor.check(lane)
 
 
 async def _with_endpoints(

@@ -11,7 +11,7 @@ import msgspec
 from gateway.fitting import completed, shape_of
 from gateway.flow_checks import StageChecks
 from gateway.schemas import PAYLOAD, PayloadSchemas
-from gateway.submission import Origin, digest_of, new_job
+from gateway.submission import Origin, decoded, digest_of, new_job
 from gateway.wire import JobRequest
 from gateway.wire_flows import DEADLINE_S, FlowRequest
 from streams.directory import Endpoint, FlowCard, ProcessorCard
@@ -88,10 +88,22 @@ def flow_job(request: FlowRequest, origin: Origin, catalog: Catalog) -> Planned:
     return _planned(Asked(flow, asked_for, flow), origin, catalog)
 
 
+def job_of(request: JobRequest, origin: Origin, catalog: Catalog) -> NewJob:
+    """The job of POST /v1/jobs, which may name a flow. Raises what is wrong with it."""
+    flow = catalog.flows.get(request.processor)
+    if flow is not None:
+        return named_flow_job(request, flow, origin, catalog).job
+    card = catalog.processors.get(request.processor)
+    if card is None:
+        raise UnknownProcessor(f"no worker has published a processor {request.processor}")
+    return new_job(request, origin, card, catalog.endpoints, catalog.schemas)
+
+
 def named_flow_job(
-    request: JobRequest, given: Any, card: FlowCard, origin: Origin, catalog: Catalog
+    request: JobRequest, card: FlowCard, origin: Origin, catalog: Catalog
 ) -> Planned:
-    """The job of POST /v1/jobs whose processor is the name of a flow; `given` is its payload."""
+    """The job of POST /v1/jobs whose processor is the name of a flow."""
+    given = decoded(request.payload)
     flow = named_flow(card, given, catalog, PAYLOAD)
     asked = Asked(flow, request, [card.name, given], PAYLOAD, named=True)
     return _planned(asked, origin, catalog)

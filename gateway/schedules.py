@@ -8,11 +8,11 @@ from starlette.responses import Response
 
 from gateway.auth import Scope, app_filter, app_of, require
 from gateway.call import Call, Operation, answer
-from gateway.making import KEY_HEADER
+from gateway.making import KEY_HEADER, make_template
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.parts import GatewayParts
 from gateway.problems import NotFound
-from gateway.scheduling import schedule_of, timing_of, triggered
+from gateway.scheduling import inside_job, job_request, schedule_of, timing_of, triggered
 from gateway.submission import Origin
 from gateway.wire import JobAccepted, PageView, links_of, milliseconds
 from gateway.wire_schedules import (
@@ -138,16 +138,10 @@ async def preview_schedule(call: Call) -> Response:
 
 async def compose(parts: GatewayParts, name: str, request: SchedulePut, app: str) -> Schedule:
     """The schedule that `request` asks for, checked against what is registered now."""
-    card = await parts.processors.find(request.job.processor)
-    if card is None:
-        raise UnknownProcessor(f"no worker has published a processor {request.job.processor}")
     origin = Origin(app, "", parts.clock.now_ms())
-    endpoints = parts.endpoints.rows() if request.job.callback else {}
-    try:
-        return schedule_of(name, request, origin, card, endpoints, parts.schemas)
-    except UnknownEndpoint:
-        await parts.endpoints.look_again()
-        return schedule_of(name, request, origin, card, parts.endpoints.rows(), parts.schemas)
+    with inside_job():
+        job = await make_template(parts, job_request(request), origin)
+    return schedule_of(name, request, origin, job)
 
 
 def found(call: Call, standing: Standing | None) -> Standing:

@@ -1,19 +1,17 @@
 """From a schedule as it crossed the wire to a complete one, or the error that says why not.
 
-Nothing here waits or writes: manifests and endpoints come as values.
+Nothing here waits or writes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import msgspec
 
 from gateway.problems import InvalidFields
-from gateway.schemas import PayloadSchemas
-from gateway.submission import Origin, new_job
+from gateway.submission import Origin
 from gateway.wire import JobRequest, milliseconds
 from gateway.wire_schedules import DeclaredSchedule, SchedulePut, TimingRequest
-from streams.directory import Endpoint, ProcessorCard
 from streams.errors import InvalidInput
 from streams.ids import job_id_for_key, new_job_id
 from streams.model import NewJob
@@ -32,32 +30,22 @@ def timing_of(request: TimingRequest) -> Timing:
     )
 
 
-def schedule_of(
-    name: str,
-    request: SchedulePut,
-    origin: Origin,
-    card: ProcessorCard,
-    endpoints: Mapping[str, Endpoint],
-    schemas: PayloadSchemas,
-) -> Schedule:
-    """The schedule that `request` asks for, complete. Raises what is wrong with its job."""
+def job_request(request: SchedulePut) -> JobRequest:
+    """The job of each tick as a submit would ask for it."""
     wanted = request.job
-    with _inside_job():
-        job = new_job(
-            JobRequest(
-                processor=wanted.processor,
-                payload=wanted.payload,
-                priority=wanted.priority,
-                attempts_max=wanted.attempts_max,
-                timeout_s=wanted.timeout_s,
-                callback=wanted.callback,
-                tags=wanted.tags,
-            ),
-            origin,
-            card,
-            endpoints,
-            schemas,
-        )
+    return JobRequest(
+        processor=wanted.processor,
+        payload=wanted.payload,
+        priority=wanted.priority,
+        attempts_max=wanted.attempts_max,
+        timeout_s=wanted.timeout_s,
+        callback=wanted.callback,
+        tags=wanted.tags,
+    )
+
+
+def schedule_of(name: str, request: SchedulePut, origin: Origin, job: NewJob) -> Schedule:
+    """The schedule that `request` asks for, complete; `job` was made of its `job_request`."""
     return Schedule(
         app=origin.app,
         name=name,
@@ -67,7 +55,7 @@ def schedule_of(
         misfire_window_ms=round(request.misfire_window_s * 1_000),
         misfire_max=request.misfire_max,
         overlap=request.overlap,
-        expires_ms=round(wanted.expires_s * 1_000),
+        expires_ms=round(request.job.expires_s * 1_000),
         created_ms=origin.now_ms,
         declared=isinstance(request, DeclaredSchedule),
     )
@@ -83,7 +71,7 @@ def triggered(schedule: Schedule, now_ms: int, key: str = "") -> NewJob:
 
 
 @contextmanager
-def _inside_job() -> Iterator[None]:
+def inside_job() -> Iterator[None]:
     """Paths of what is wrong with the job begin at the schedule."""
     try:
         yield

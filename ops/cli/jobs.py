@@ -7,7 +7,7 @@ import click
 from gateway.wire import JobView
 from ops.cli.screen import Row, age_of
 from ops.cli.session import Group, Session, app_option, pass_session
-from ops.cli.work import show_job
+from ops.cli.work import result_of, show_job
 from ops.links import Engine
 from streams.errors import UnknownJob, WrongState
 from streams.model import Cancelled, Job, State
@@ -56,7 +56,7 @@ def show(session: Session, /, job_id: str) -> None:
 
     async def act(engine: Engine) -> JobView:
         job = await _existing(engine, job_id)
-        return JobView.of(job, await engine.inspector.result(job_id))
+        return JobView.of(job, await result_of(engine, job))
 
     show_job(session, session.with_engine(act))
 

@@ -8,8 +8,8 @@ import click
 import msgspec
 
 from gateway.call import decode
-from gateway.scheduling import schedule_of, timing_of, triggered
-from gateway.schemas import PayloadSchemas
+from gateway.planning import job_of
+from gateway.scheduling import inside_job, job_request, schedule_of, timing_of, triggered
 from gateway.submission import Origin
 from gateway.wire import CallbackTarget, JobAccepted, links_of
 from gateway.wire_schedules import (
@@ -21,9 +21,9 @@ from gateway.wire_schedules import (
 )
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
-from ops.cli.work import payload_of
+from ops.cli.work import catalog_of, payload_of
 from ops.links import Engine
-from streams.errors import Rejected, UnknownProcessor
+from streams.errors import Rejected
 from streams.model import Priority
 from streams.schedule import Misfire, Overlap, check, instants
 from streams.schedules import Standing
@@ -112,13 +112,10 @@ def add(
     request = _request(name, processor, payload, fields)
 
     async def act(engine: Engine) -> Standing:
-        card = (await engine.directory.processors()).get(processor)
-        if card is None:
-            raise UnknownProcessor(f"no worker ever published a processor {processor!r}")
         origin = Origin(app, "", await engine.schedules.now_ms())
-        schedule = schedule_of(
-            name, request, origin, card, await engine.callbacks.endpoints.all(), PayloadSchemas()
-        )
+        with inside_job():
+            job = job_of(job_request(request), origin, await catalog_of(engine))
+        schedule = schedule_of(name, request, origin, job)
         store = engine.schedules
         return await (store.put(schedule) if replace else store.create(schedule))
 

@@ -12,16 +12,18 @@ import msgspec
 import uvloop
 
 from gateway.client import AsyncClient
+from gateway.planning import Catalog, job_of
 from gateway.schemas import PayloadSchemas
-from gateway.submission import Origin, new_job
+from gateway.submission import Origin
 from gateway.wire import CallbackTarget, JobAccepted, JobRequest, JobView, links_of
 from ops.cli.screen import age_of, duration, local
 from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, app_option, pass_session
 from ops.links import Engine
 from streams.clock import SystemClock
-from streams.errors import InvalidInput, UnknownJob, UnknownProcessor
+from streams.errors import InvalidInput, UnknownJob
+from streams.flow_view import is_flow
 from streams.ids import new_job_id
-from streams.model import Priority, State
+from streams.model import Job, Priority, State
 
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.5
 WAIT_S = 60.0
@@ -61,14 +63,8 @@ class DirectJobs:
 
     async def submit(self, request: JobRequest) -> JobAccepted:
         """Submit one job, checked as the gateway would."""
-        directory = self._engine.directory
-        card = (await directory.processors()).get(request.processor)
-        if card is None:
-            raise UnknownProcessor(f"no worker ever published a processor {request.processor!r}")
         origin = Origin(self._app, "", SystemClock().now_ms())
-        job = new_job(
-            request, origin, card, await self._engine.callbacks.endpoints.all(), PayloadSchemas()
-        )
+        job = job_of(request, origin, await catalog_of(self._engine))
         (answer,) = await self._engine.broker.submit([job])
         return JobAccepted(answer.id, answer.state, answer.created, links_of(answer.id))
 
@@ -85,12 +81,28 @@ class DirectJobs:
 
     async def job(self, job_id: str) -> JobView:
         """The job with its result."""
-        inspector = self._engine.inspector
-        found = await inspector.job(job_id)
+        found = await self._engine.inspector.job(job_id)
         if found is None:
             raise UnknownJob(f"there is no job {job_id}")
         done = found.state is State.SUCCEEDED
-        return JobView.of(found, await inspector.result(job_id) if done else None)
+        return JobView.of(found, await result_of(self._engine, found) if done else None)
+
+
+async def catalog_of(engine: Engine) -> Catalog:
+    """What a submit is checked against."""
+    return Catalog(
+        await engine.directory.processors(),
+        await engine.directory.flows(),
+        await engine.callbacks.endpoints.all(),
+        PayloadSchemas(),
+    )
+
+
+async def result_of(engine: Engine, job: Job) -> bytes | None:
+    """A job's result; a flow's may be put together."""
+    if is_flow(job):
+        return await engine.flows.result(job)
+    return await engine.inspector.result(job.id)
 
 
 class GatewayJobs:

@@ -276,3 +276,20 @@ async def test_a_live_flow_is_not_retried(staged: Edge) -> None:
     flow = await submitted(staged, ad_hoc())
     reply = await staged.post(f"/v1/flows/{flow['id']}:retry")
     assert (reply.status_code, reply.json()["code"]) == (409, "wrong_state")
+
+
+async def test_a_schedule_makes_a_flow_at_each_tick(
+    staged: Edge, redis: Redis, redis_url: str
+) -> None:
+    job = {"processor": "weekly", "payload": {"count": 2}}
+    body = {"name": "mondays", "cron": "0 6 * * 1", "job": job}
+    made = await staged.post("/v1/schedules", body, key="app-operator")
+    assert made.status_code == 201, made.text
+    bad = {**body, "name": "x", "job": {"processor": "weekly", "payload": {"count": "x"}}}
+    refused = (await staged.post("/v1/schedules", bad, key="app-operator")).json()
+    assert refused["errors"][0]["path"] == "$.job.payload.count"
+    async with working(staged, redis_url):
+        fired = await staged.post("/v1/schedules/mondays:trigger", key="app-operator")
+        done = await in_state(staged, fired.json()["id"], "succeeded")
+        await until(lambda: emptied(redis), what="the last steps")
+    assert done["name"] == "weekly"

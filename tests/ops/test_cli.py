@@ -142,7 +142,7 @@ def test_dead_letters_are_replayed_by_filter_after_a_dry_run(cli: Cli, redis_url
 
 def test_a_submit_is_checked_against_the_manifest(cli: Cli, redis_url: str, tmp_path: Path) -> None:
     unknown = cli("submit", "echo", "{}")
-    assert (unknown.code, "no worker ever published" in unknown.err) == (2, True)
+    assert (unknown.code, "no worker has published" in unknown.err) == (2, True)
     on(redis_url, lambda engine: engine.directory.publish_processor(CARD))
     bad = cli("submit", "echo", '{"text":1}')
     assert (bad.code, "`$.payload" in bad.err) == (2, True)

@@ -76,7 +76,7 @@ def test_preview(cli: Cli) -> None:
         (("echo", HI, "--cron", "* * * * *", "--zone", "Mars"), "no time zone"),
         (("echo", "{}", "--every", "5"), "$.job.payload.message"),
         (("echo", "{", "--every", "5"), "no JSON"),
-        (("nothing", HI, "--every", "5"), "no worker ever published"),
+        (("nothing", HI, "--every", "5"), "no worker has published"),
         (("echo", HI, "--every", "5", "--starts", "tomorrow"), "$.starts_at"),
     ],
 )
