@@ -23,6 +23,7 @@ from gateway import (
     classes,
     deadletters,
     endpoints,
+    events,
     flows,
     health,
     jobs,
@@ -30,16 +31,18 @@ from gateway import (
     limits,
     openapi,
     schedules,
+    streaming,
 )
 from gateway.auth import EVERY_APP
 from gateway.auth import Scope as KeyScope
 from gateway.call import Call, Operation
 from gateway.parts import GatewayParts
 from gateway.problems import MethodNotAllowed, NotFound, problem_response
+from gateway.sse import EventStream
 
 MODULES = (
     *(jobs, flows, deadletters, classes, endpoints, callbacks, schedules, catalog, apps, keys),
-    health,
+    *(events, streaming, health),
 )
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"
@@ -94,10 +97,11 @@ class Resource:
         except Exception as error:  # the edge: nothing may leave as a bare 500
             response = problem_response(error, scope["path"])
         self._audit(call, method, response)
+        answered = time.monotonic()
         await response(scope, receive, send)
         known = method if method in self._operations else UNKNOWN_ROUTE
-        spent_s = time.monotonic() - began
-        self._parts.metrics.observe(known, self.path, response.status_code, spent_s)
+        ended = answered if isinstance(response, EventStream) else time.monotonic()
+        self._parts.metrics.observe(known, self.path, response.status_code, ended - began)
 
     async def _respond(self, method: str, call: Call) -> Response:
         operation = self._operations.get(method)

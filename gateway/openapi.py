@@ -41,6 +41,9 @@ HEADERS = {
     ("POST", "/v1/jobs"): ("Idempotency-Key", "Prefer", "traceparent"),
     ("POST", "/v1/jobs:batch"): ("Idempotency-Key", "traceparent"),
     ("GET", "/v1/jobs/{id}"): ("Prefer",),
+    ("GET", "/v1/jobs/{id}/events"): ("Last-Event-ID", "Prefer"),
+    ("GET", "/v1/jobs/{id}/stream"): ("Last-Event-ID", "Prefer"),
+    ("GET", "/v1/events"): ("Last-Event-ID", "Prefer"),
     ("POST", "/v1/flows"): ("Idempotency-Key", "Prefer", "traceparent"),
     ("GET", "/v1/flows/{id}"): ("Prefer",),
 }

@@ -10,6 +10,7 @@ from mode import Service
 from gateway.acceptor import Acceptor, DirectAcceptor
 from gateway.audit import AuditLog
 from gateway.copies import DiskCopy
+from gateway.feed import Feed
 from gateway.journal.measures import SpoolMetrics
 from gateway.metrics import GatewayMetrics
 from gateway.mirror import Mirror
@@ -19,6 +20,8 @@ from gateway.registrar import Registrar
 from gateway.schemas import PayloadSchemas
 from gateway.sealing import Seals
 from gateway.settings import GatewaySettings
+from gateway.sse import Viewers
+from gateway.token_watch import TokenWatch
 from gateway.uses import KeyUses
 from gateway.waiting import EndingWatch
 from processors.dependencies.guard import parse_url
@@ -33,6 +36,7 @@ from streams.inspector import Inspector
 from streams.model import Job
 from streams.rates import RateStore
 from streams.schedules import ScheduleStore
+from streams.tokens import TokenReader
 
 Check = Callable[[], Awaitable[object]]
 T = TypeVar("T")
@@ -40,13 +44,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stores:
-    """The engine as the gateway sees it. `events` blocks: it needs a connection of its own."""
+    """The engine as the gateway sees it. `events` and `tokens` block: not on shared connections."""
 
     broker: Broker
     inspector: Inspector
     directory: Directory
     callbacks: CallbackStore
     events: EventReader
+    tokens: TokenReader
     rates: RateStore
     schedules: ScheduleStore
     flows: FlowReader
@@ -90,29 +95,37 @@ class GatewayParts(Service):
         self.check_url = check_url
         self.audit = audit or AuditLog()
         self.acceptor = acceptor or DirectAcceptor(stores.broker, settings)
-        self.watch = EndingWatch(stores.events, self.read_job, self.clock)
-
-        def mirror(
-            name: str, load: Callable[[], Awaitable[Mapping[str, T]]], kind: type[T]
-        ) -> Mirror[T]:
-            copy = DiskCopy(copies / f"{name}.json", kind) if copies else None
-            return Mirror(name, load, self.clock, settings.refresh_s, copy)
-
-        self.keys = mirror("keys", self.directory.keys, ApiKey)
-        self.processors = mirror("processors", self.directory.processors, ProcessorCard)
-        self.flows = mirror("flows", self.directory.flows, FlowCard)
-        self.endpoints = mirror("endpoints", self.registrar.store.all, Endpoint)
-        self.app_limits = mirror("limits", self.directory.app_limits, AppLimits)
+        self.feed = Feed(stores.events)
+        self.watch = EndingWatch(self.feed, self.read_job, self.clock)
+        self.tokens = TokenWatch(stores.tokens)
+        self.viewers = Viewers(settings.streams_per_app_max)
+        mirrors = self._mirror_all(copies)
         self.rates = Rates(stores.rates, self.app_limits, self.clock)
         self.uses = KeyUses(self.directory, self.keys)
         self.trusted_proxies = networks(settings.trusted_proxies, "$.gateway.trusted_proxies")
         self.schemas = PayloadSchemas()
         self.metrics = GatewayMetrics()
         self.metrics.registry.register(SpoolMetrics(self.acceptor.spool))
-        mirrors = (self.keys, self.processors, self.flows, self.endpoints, self.app_limits)
-        for part in (*mirrors, self.rates, self.uses, self.audit, self.acceptor, self.watch):
+        following = (self.feed, self.tokens, self.watch)
+        for part in (*mirrors, self.rates, self.uses, self.audit, self.acceptor, *following):
             if isinstance(part, Service):
                 self.add_dependency(part)
+
+    def _mirror_all(self, copies: Path | None) -> tuple[Service, ...]:
+        """Copies in memory of what is needed for every request."""
+
+        def mirror(
+            name: str, load: Callable[[], Awaitable[Mapping[str, T]]], kind: type[T]
+        ) -> Mirror[T]:
+            copy = DiskCopy(copies / f"{name}.json", kind) if copies else None
+            return Mirror(name, load, self.clock, self.settings.refresh_s, copy)
+
+        self.keys = mirror("keys", self.directory.keys, ApiKey)
+        self.processors = mirror("processors", self.directory.processors, ProcessorCard)
+        self.flows = mirror("flows", self.directory.flows, FlowCard)
+        self.endpoints = mirror("endpoints", self.registrar.store.all, Endpoint)
+        self.app_limits = mirror("limits", self.directory.app_limits, AppLimits)
+        return (self.keys, self.processors, self.flows, self.endpoints, self.app_limits)
 
     async def read_job(self, job_id: str) -> Job | None:
         """A job as Redis has it, else as the journal does. Raises Unavailable if neither knows."""

@@ -74,6 +74,7 @@ class GatewayServer(Service):
     async def on_stop(self) -> None:
         """Let waiting requests answer, end the others within the limit, then stop the parts."""
         await self._parts.watch.stop()
+        await self._parts.feed.stop()
         if self._server is not None:
             self._server.should_exit = True
             await self._ended.wait()

@@ -28,6 +28,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_s: Seconds = 30.0  # a connection without a request is closed after that
     answer_stall_s: Seconds = 30.0  # so is one whose client does not read the answer
     connections_max: Positive = 800  # at once; beyond it 503
+    streams_per_app_max: Positive = 100  # open event streams of one app at one gateway
     wait_max_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 60.0  # cap on `Prefer: wait`
     journal_folder: str = "~/.roughneck/journal"  # empty: no journal, Redis alone accepts
     accept_wait_ms: Positive = 250  # for Redis' answer to what is on disk; then `spooled`

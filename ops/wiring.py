@@ -33,6 +33,7 @@ from streams.loops.promoter import Promoter
 from streams.loops.scheduler import Scheduler
 from streams.memory import read_memory
 from streams.rates import RateStore
+from streams.tokens import TokenReader
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         engine.directory,
         engine.callbacks,
         engine_over(waiting, settings).events,
+        TokenReader(waiting, engine.keyspace),
         RateStore(control, engine.keyspace, engine.broker.scripts),
         engine.schedules,
         looking.flows,

@@ -26,6 +26,7 @@ from streams.keyspace import Keyspace
 from streams.model import Again, Dead, Done, Fault, Lease, ResourceClass, Settlement, Verdict
 from streams.rates import RateStore
 from streams.schedules import ScheduleStore
+from streams.tokens import TokenReader
 from tests.support.build import Hand
 
 KEYS = Keyspace()
@@ -137,6 +138,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         directory=Directory(redis, KEYS),
         callbacks=CallbackStore(redis, KEYS),
         events=EventReader(reading, KEYS),
+        tokens=TokenReader(reading, KEYS),
         rates=RateStore(redis, KEYS, broker.scripts),
         schedules=ScheduleStore(redis, KEYS, broker.scripts),
         flows=FlowReader(redis, KEYS),

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import Redis
 
+from gateway.feed import Feed
 from gateway.waiting import EndingWatch
 from streams.events import Event, EventReader
 from streams.model import Done, Job
@@ -107,12 +108,13 @@ async def test_an_end_is_seen_without_its_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway.waiting.LOOK_AGAIN_S", 0.1)
-    monkeypatch.setattr("gateway.waiting.RETRY_S", 0.05)
+    monkeypatch.setattr("gateway.feed.RETRY_S", 0.05)
     job_id = await edge.submit()
     async with Redis.from_url(redis_url) as reading:
         reader = kind(reading, edge.broker.keyspace)
-        watch = EndingWatch(reader, edge.parts.inspector.job, CLOCK)
-        async with watch, asyncio.TaskGroup() as group:
+        feed = Feed(reader)
+        watch = EndingWatch(feed, edge.parts.inspector.job, CLOCK)
+        async with feed, watch, asyncio.TaskGroup() as group:
             waiting = group.create_task(watch.ended(job_id, 20.0))
             await until(lambda: watch.waiting, what="the watch")
             await edge.succeed()
@@ -134,8 +136,9 @@ async def test_the_deadline_reads_once_more(edge: Edge, redis_url: str) -> None:
         return looks[-1]
 
     async with Redis.from_url(redis_url) as reading:
-        watch = EndingWatch(Deaf(reading, edge.broker.keyspace), read, CLOCK)
-        async with watch:
+        feed = Feed(Deaf(reading, edge.broker.keyspace))
+        watch = EndingWatch(feed, read, CLOCK)
+        async with feed, watch:
             job = await watch.ended(job_id, 0.05)
     assert job is not None
     assert job.state.ended
