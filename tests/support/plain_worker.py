@@ -40,12 +40,13 @@ async def plain_worker(
     name: str = "w",
     slots: dict[ResourceClass, int] | None = None,
     processors: Sequence[str] = PROCESSORS,
+    ollama: tuple[str, Sequence[str]] = ("", ()),  # the host, and the models it has
     telemetry: Telemetry | None = None,
     grace_s: float = 5.0,
     journal: Path | None = None,
 ) -> AsyncIterator[Worker]:
     slots = slots or {ResourceClass.IO: 10}
-    plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, processors))
+    plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, processors), *ollama)
     control, bell = client(url), client(url)
     verdicts = VerdictJournal(journal) if journal else None
     if verdicts is not None:
