@@ -14,12 +14,13 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import msgspec
 
 from gateway import signing
+from gateway.client_flows import AsyncFlowCalls, FlowCalls, Sending
 from gateway.problems import Problem
 from gateway.wire import (
     BatchAccepted,
@@ -47,19 +48,6 @@ class Refused(Rejected):
         super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
         self.problem = problem
         self.code = problem.code
-
-
-class Sending(msgspec.Struct, Generic[T], frozen=True):
-    """One request, and the struct of its answer."""
-
-    method: str
-    path: str
-    answer: type[T]
-    body: bytes | None = None
-    query: dict[str, str] = msgspec.field(default_factory=dict)
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    wait_s: float = 0.0  # what it asks the gateway to wait
-    repeatable: bool = True
 
 
 def submitting(processor: str, payload: Any, fields: Mapping[str, Any]) -> Sending[JobAccepted]:
@@ -144,7 +132,7 @@ def verify_callback(
     return callback_id, msgspec.json.decode(body)
 
 
-class Client:
+class Client(FlowCalls):
     """Calls the gateway; use it as a context manager. Raises Refused or Unavailable."""
 
     def __init__(self, url: str, key: str, *, http: httpx.Client | None = None) -> None:
@@ -214,7 +202,7 @@ class Client:
             time.sleep(pause)
 
 
-class AsyncClient:
+class AsyncClient(AsyncFlowCalls):
     """`Client` for asyncio; use it as an async context manager."""
 
     def __init__(self, url: str, key: str, *, http: httpx.AsyncClient | None = None) -> None:

@@ -31,7 +31,7 @@ from streams.errors import (
     UnknownProcessor,
     WrongState,
 )
-from streams.flow_view import FlowRecord, FlowState, is_flow, summary_of
+from streams.flow_record import FlowRecord, FlowState, is_flow, summary_of
 from streams.model import Cancelled, Job, State, Submitted
 
 

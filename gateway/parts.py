@@ -31,7 +31,8 @@ from streams.clock import Clock, SystemClock
 from streams.directory import ApiKey, AppLimits, Directory, Endpoint, FlowCard, ProcessorCard
 from streams.errors import Unavailable
 from streams.events import EventReader
-from streams.flow_view import FlowReader, is_flow
+from streams.flow_record import is_flow
+from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.model import Job
 from streams.rates import RateStore

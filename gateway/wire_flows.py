@@ -19,7 +19,7 @@ from gateway.wire import (
 )
 from streams.directory import FlowCard
 from streams.flow import STAGES_MAX, Each, OnFailure, Stage
-from streams.flow_view import FlowRecord, FlowState, FlowSummary, Items, StageRecord, StageState
+from streams.flow_record import FlowRecord, FlowState, FlowSummary, Items, StageRecord, StageState
 from streams.model import CallbackRequest, Fault, Priority, ResourceClass, State
 
 DEADLINE_S = 7 * 86_400.0

@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("work:wait", "Wait until a job has ended."),
         "status": ("work:status", "Where a job stands, or the whole system."),
         "jobs": ("jobs:jobs", "List, show, cancel and retry jobs."),
+        "flows": ("flows:flows", "Flows: submit, show as they move, stop, run again what failed."),
         "dead": ("jobs:dead", "Dead letters: list and replay them."),
     },
     "Operate": {

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -66,6 +66,10 @@ class Screen:
                 table.add_row(name, _cell(value))
         _console().print(table)
 
+    def draw(self, drawing: RenderableType) -> None:
+        """Print something drawn; plain off a terminal."""
+        _console().print(drawing)
+
     def say(self, sentence: str, item: object = None) -> None:
         """Print what was done: a sentence, or `item` as JSON."""
         if self.as_json and item is not None:
@@ -110,9 +114,14 @@ def local(moment: datetime | None) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
+def terminal() -> bool:
+    """Whether standard output is one."""
+    return sys.stdout.isatty()
+
+
 def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(width=None if terminal else WIDE, highlight=False, soft_wrap=not terminal)
+    wide = not terminal()
+    return Console(width=WIDE if wide else None, highlight=False, soft_wrap=wide)
 
 
 def _table(rows: Sequence[Row]) -> Table:

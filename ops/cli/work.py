@@ -21,7 +21,7 @@ from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, app_opti
 from ops.links import Engine
 from streams.clock import SystemClock
 from streams.errors import InvalidInput, UnknownJob
-from streams.flow_view import is_flow
+from streams.flow_record import is_flow
 from streams.ids import new_job_id
 from streams.model import Job, Priority, State
 
@@ -174,7 +174,7 @@ def submit(
     if isinstance(ended, JobAccepted):
         session.screen.say(ended.id, ended)
     else:
-        _show_end(session, ended, timeout_s)
+        show_end(session, ended, timeout_s)
 
 
 @click.command(cls=Command, epilog="\b\nExample:\n  roughneck wait 0-01jd… --timeout 300")
@@ -188,7 +188,7 @@ def wait(session: Session, /, job_id: str, timeout_s: float) -> None:
         async with opened_jobs(session, "cli") as jobs:
             return await jobs.wait(job_id, timeout_s)
 
-    _show_end(session, uvloop.run(act()), timeout_s)
+    show_end(session, uvloop.run(act()), timeout_s)
 
 
 @click.command(cls=Command, epilog="\b\nExamples:\n  roughneck status\n  roughneck status 0-01jd…")
@@ -241,7 +241,7 @@ def _at(moment: Any) -> str:
     return f"{local(moment)} ({age_of(moment)} ago)" if moment else ""
 
 
-def _show_end(session: Session, /, view: JobView, timeout_s: float) -> None:
+def show_end(session: Session, /, view: JobView, timeout_s: float) -> None:
     """The result on standard output, and the exit code of how it ended."""
     if not view.state.ended:
         span = duration(timeout_s * 1_000)

@@ -12,7 +12,8 @@ from streams.attempt import Attempt
 from streams.broker import Broker
 from streams.errors import Rejected, TooLarge
 from streams.flow import Each, OnFailure, stage_job
-from streams.flow_view import FlowReader, FlowRecord, FlowState
+from streams.flow_record import FlowRecord, FlowState
+from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.model import NewJob, State
 from tests.redis.scenes import KEYS
