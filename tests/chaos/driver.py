@@ -21,7 +21,7 @@ from tests.support.waiting import until
 
 WORKERS = 3
 BATCH = 20
-AHEAD = 60  # jobs submitted beyond those that are done: somewhat more than there are slots
+AHEAD = 30  # jobs submitted beyond those that are done: fewer than slots, so that some are free
 VICTIM_LIMIT_S = 60.0
 PAUSE_S = 2.5 * LEASE_S
 SILENT_S = 3.0

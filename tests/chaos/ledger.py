@@ -54,6 +54,7 @@ class Findings(msgspec.Struct):
     forgotten: int = 0  # ended, told, forgotten by Redis with its tail, and run again
     zombies: int = 0  # went on after another attempt had begun
     recovery_s: list[float] = msgspec.field(default_factory=list)  # from a death to the next run
+    suspects_s: list[float] = msgspec.field(default_factory=list)  # after the second: one by one
 
 
 def parsed(lines: Iterable[str]) -> list[Run]:
@@ -103,7 +104,9 @@ def judged(
     outages = [hit for hit in hits if not hit.pids]
     for hit in hits:
         if hit.what == "worker killed":
-            findings.recovery_s += _recoveries(hit, by_job, outages)
+            for run, seconds in _recoveries(hit, by_job, outages):
+                met = run.attempt == 1
+                (findings.recovery_s if met else findings.suspects_s).append(seconds)
     return findings
 
 
@@ -147,7 +150,7 @@ def _explains(hit: Hit, run: Run, following: Run) -> bool:
 
 def _recoveries(
     death: Hit, by_job: Mapping[str, Sequence[Run]], outages: Sequence[Hit]
-) -> list[float]:
+) -> list[tuple[Run, float]]:
     """How long after a worker's death each job that it ran began anew, where Redis was there."""
     found = []
     for runs in by_job.values():
@@ -155,5 +158,5 @@ def _recoveries(
             cut_off = death.pids & run.workers and run.ended is None and run.began < death.began
             away = any(hit.ended >= death.began and hit.began <= following.began for hit in outages)
             if cut_off and not away:
-                found.append(following.began - death.began)
+                found.append((run, following.began - death.began))
     return found

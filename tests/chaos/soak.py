@@ -74,6 +74,9 @@ def figures(drive: Drive, findings: Findings, seconds: float) -> dict[str, objec
         "recovery p50 (s)": round(percentile(findings.recovery_s, 0.5), 2),
         "recovery p99 (s)": round(percentile(findings.recovery_s, 0.99), 2),
         "recoveries": len(findings.recovery_s),
+        "recovery of jobs that died before, p99 (s)": round(
+            percentile(findings.suspects_s, 0.99), 2
+        ),
         "seconds": round(seconds),
     }
 
