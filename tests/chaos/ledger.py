@@ -105,8 +105,8 @@ def judged(
     for hit in hits:
         if hit.what == "worker killed":
             for run, seconds in _recoveries(hit, by_job, outages):
-                met = run.attempt == 1
-                (findings.recovery_s if met else findings.suspects_s).append(seconds)
+                first = run.attempt == 1
+                (findings.recovery_s if first else findings.suspects_s).append(seconds)
     return findings
 
 
