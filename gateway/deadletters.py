@@ -9,6 +9,7 @@ from gateway.call import Call, Operation, answer
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.wire import JobView, PageView, ReplayAnswer, ReplayRequest
 from streams.errors import InvalidInput, NotAllowed
+from streams.listing import JobFilter
 from streams.model import Job, State
 
 LOOKED_AT_MAX = 10_000  # dead letters that one filter may pass over
@@ -19,6 +20,7 @@ class DeadLettersQuery(PageQuery, frozen=True, kw_only=True):
 
     app: str | None = None
     processor: str | None = None
+    tag: str | None = None
 
 
 async def list_dead_letters(call: Call) -> Response:
@@ -26,6 +28,8 @@ async def list_dead_letters(call: Call) -> Response:
     query = call.query(DeadLettersQuery)
     limit = checked_limit(query, call.parts.settings.page_max)
     app = app_filter(call.key, query.app)
+    wanted = JobFilter(app=app, state=State.DEAD, processor=query.processor, tag=query.tag)
+    inspector = call.parts.inspector
     page = await page_of(
         lambda cursor: call.parts.inspector.dead_letters(app, query.processor, cursor, limit),
         query.cursor,
@@ -60,6 +64,7 @@ async def _named(call: Call, ids: Sequence[str], request: ReplayRequest) -> list
 
 async def _matching(call: Call, request: ReplayRequest, app: str | None) -> tuple[list[Job], bool]:
     """The dead jobs that fit the filter, up to its limit, and whether there may be more."""
+    wanted = JobFilter(app=app, state=State.DEAD, processor=request.processor)
     found: list[Job] = []
     cursor, looked_at = "", 0
     while True:

@@ -11,6 +11,7 @@ from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import KeyReused, MalformedJson, is_outage, problem_of
 from gateway.submission import Origin, check_payload_size
 from gateway.wire import (
+    Aware,
     BatchAccepted,
     BatchAnswer,
     BatchRequest,
@@ -21,6 +22,7 @@ from gateway.wire import (
     JobView,
     PageView,
     links_of,
+    milliseconds,
 )
 from streams.errors import (
     ClassFull,
@@ -38,6 +40,7 @@ from streams.errors import (
     UnknownProcessor,
     WrongState,
 )
+from streams.listing import JobFilter
 from streams.model import Cancelled, Job, NewJob, State, Submitted
 
 
@@ -47,6 +50,9 @@ class JobsQuery(PageQuery, frozen=True, kw_only=True):
     app: str | None = None
     state: State | None = None
     processor: str | None = None
+    tag: str | None = None
+    since: Aware | None = None
+    until: Aware | None = None  # not included
 
 
 async def submit(call: Call) -> Response:
@@ -94,7 +100,14 @@ async def list_jobs(call: Call) -> Response:
     """Jobs that the key may see, newest first."""
     query = call.query(JobsQuery)
     limit = checked_limit(query, call.parts.settings.page_max)
-    app = app_filter(call.key, query.app)
+    wanted = JobFilter(
+        app=app_filter(call.key, query.app),
+        state=query.state,
+        processor=query.processor,
+        tag=query.tag,
+        since_ms=milliseconds(query.since),
+        until_ms=milliseconds(query.until),
+    )
     inspector = call.parts.inspector
     page = await page_of(
         lambda cursor: inspector.jobs(app, query.state, query.processor, cursor, limit),

@@ -24,6 +24,7 @@ from ops.settings import RedisSettings, Settings, hide_password
 from streams.audit import Audit
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
+from streams.control import Control
 from streams.directory import Directory
 from streams.errors import ConfigError, Unavailable
 from streams.events import EventReader
@@ -51,6 +52,7 @@ class Engine:
     audit: Audit
     schedules: ScheduleStore
     flows: FlowReader
+    control: Control
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -134,6 +136,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         audit=Audit(redis, keyspace, settings.engine),
         schedules=ScheduleStore(redis, keyspace, broker.scripts),
         flows=FlowReader(redis, keyspace),
+        control=Control(redis, keyspace, broker.scripts),
     )
 
 

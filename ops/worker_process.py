@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mode import Service
 
+from gateway.redaction import redact
 from ops.chores import ManifestPublisher, OllamaWatch
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.logs import AttemptLines
@@ -36,6 +37,7 @@ from streams.loops.announcer import Announcer
 from streams.loops.auditor import Auditor
 from streams.loops.expirer import Expirer
 from streams.loops.janitor import Janitor
+from streams.loops.log_keeper import LogKeeper
 from streams.loops.promoter import Promoter
 from streams.loops.scheduler import Scheduler
 from streams.loops.sweeper import Sweeper
@@ -63,6 +65,7 @@ class WorkerProcess(Service):
         self._worker: Worker
         self._runtime: Runtime
         self._engine: Engine
+        self._logs: LogKeeper
         self._flows: list[NamedFlow] = []
 
     async def on_start(self) -> None:
@@ -74,6 +77,7 @@ class WorkerProcess(Service):
         control = open_redis(settings.redis, "worker")
         bell = open_redis(settings.redis, "worker-bell", connections_max=BLOCKING_CONNECTIONS)
         self._engine = engine_over(control, settings)
+        self._logs = LogKeeper(self._engine.control, redact)
         host = Host(registry, providers(settings, ollama, self._engine), settings.processors)
         await self._begin(host)
         await self._begin(Connected([control, bell]))
@@ -101,6 +105,7 @@ class WorkerProcess(Service):
             part = self._parts.pop()
             await part.stop()
             if isinstance(part, Runtime):
+                await self._logs.close()
                 await self._withdraw()
 
     @Service.task
@@ -159,6 +164,7 @@ class WorkerProcess(Service):
             Sweeper(engine.broker, engine.inspector),
             Janitor(engine.broker, engine.directory),
             Auditor(engine.audit, self._worker.plan.id),
+            self._logs,
         ]
         if ResourceClass.OLLAMA in classes:
             chores.insert(0, OllamaWatch(ollama, self._worker))
@@ -168,7 +174,7 @@ class WorkerProcess(Service):
         return [flow_card(flow, self._started_ms) for flow in self._flows]
 
     def _listen(self) -> None:
-        self._telemetry.listeners.append(AttemptLines())
+        self._telemetry.listeners += [AttemptLines(), self._logs]
         port = self._settings.worker.metrics_port
         if port:
             slots = {str(name): count for name, count in self._worker.plan.slots.items()}

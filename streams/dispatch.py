@@ -32,7 +32,8 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Situation(msgspec.Struct, frozen=True):
-    """What else the rule looks at. An app without a limit may run any number."""
+    """What else the rule looks at. An app without a limit may run any number,
+    one without a rate may start any."""
 
     open_ms: int
     resident: str = ""
@@ -40,6 +41,7 @@ class Situation(msgspec.Struct, frozen=True):
     turn: int = 0  # the latest turn of all
     limits: Mapping[str, int] = {}  # app → how many of its jobs may run at once
     running: Mapping[str, int] = {}  # app → how many run, expired leases left out
+    starts: Mapping[str, int] = {}  # app, or nothing for all → how many its rate lets start
 
 
 class Pick(msgspec.Struct, frozen=True):
@@ -76,9 +78,10 @@ class _Dispatch:
         self.turn = situation.turn
         self.turns = dict(situation.turns)
         self.running = dict(situation.running)
+        self.starts = dict(situation.starts)
 
     def heads(self) -> list[int]:
-        """Sources that have an entry left and whose app is not at its limit."""
+        """Sources that have an entry left and whose app is at none of its limits."""
         return [
             index
             for index, source in enumerate(self.sources)
@@ -99,6 +102,9 @@ class _Dispatch:
         self.turn += 1
         self.turns[app] = self.turn
         self.running[app] = self.running.get(app, 0) + 1
+        for whose in ("", app):
+            if whose in self.starts:
+                self.starts[whose] -= 1
         self.resident = group[1]
         return Pick(index, entry, scores[group], max(scores.values()))
 
@@ -117,7 +123,9 @@ class _Dispatch:
 
     def _limited(self, app: str) -> bool:
         limit = self.situation.limits.get(app)
-        return limit is not None and self.running.get(app, 0) >= limit
+        if limit is not None and self.running.get(app, 0) >= limit:
+            return True
+        return any(self.starts.get(whose, 1) < 1 for whose in ("", app))
 
     def _base(self, index: int) -> int:
         return self.sources[index].bases[self.given[index]]

@@ -24,8 +24,9 @@ from streams.flow_record import (
     summary_of,
     unplanted,
 )
-from streams.inspector import SCAN_MAX, parse_job
+from streams.inspector import JOB_FIELDS, job_of
 from streams.keyspace import Keyspace
+from streams.listing import SCAN_MAX
 from streams.model import Fault, Job, Page, State
 from streams.scripts import Client, text, translated
 
@@ -101,11 +102,11 @@ class FlowReader:
             with translated():
                 async with self._redis.pipeline(transaction=False) as pipe:
                     for job_id in chunk:
-                        pipe.hgetall(self._keys.job(job_id))
+                        pipe.hmget(self._keys.job(job_id), JOB_FIELDS)
                     rows = await pipe.execute()
             for job_id, row in zip(chunk, rows, strict=True):
-                if row:
-                    yield parse_job(job_id, row)
+                if job := job_of(job_id, row):
+                    yield job
 
     async def _items(self, flow_id: str, name: str, total: int) -> Items:
         states: Counter[str] = Counter()
@@ -189,13 +190,13 @@ class FlowReader:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for _, flow_id in rows:
-                    pipe.hgetall(self._keys.job(flow_id))
+                    pipe.hmget(self._keys.job(flow_id), JOB_FIELDS)
                     pipe.hmget(self._keys.key("flow_", flow_id), *names)
                 answers = await pipe.execute()
         found: list[FlowSummary | None] = []
         for (_, flow_id), record, fields in zip(rows, answers[::2], answers[1::2], strict=True):
             hashed = {name: value for name, value in zip(names, fields, strict=True) if value}
-            job = parse_job(flow_id, record) if record else None
+            job = job_of(flow_id, record)
             found.append(await self._summary(job, hashed) if job else None)
         return found
 

@@ -1,6 +1,6 @@
-"""The read path: jobs, listings and lanes. It changes nothing."""
+"""The read path: jobs, their attempts, listings and lanes. It changes nothing."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -8,11 +8,18 @@ import msgspec
 
 from streams.audit import Audit
 from streams.broker import parse_callback, parse_unique
+from streams.history import AttemptRecord, parse_attempts
 from streams.keyspace import GROUP, Keyspace
+from streams.listing import EVERY_JOB, JobFilter, JobListing
 from streams.model import Fault, Job, Lane, Page, Priority, ResourceClass, State
 from streams.scripts import Client, text, translated
 
-SCAN_MAX = 2_000  # records looked at for one page; a page may be short, its cursor goes on
+# What parse_job reads of a record; beside it stand attempts and what they logged.
+JOB_FIELDS = (
+    *(b"lane", b"state", b"limits", b"at", b"attempt", b"failures", b"crashes", b"start", b"end"),
+    *(b"due", b"expires", b"size", b"worker", b"cancel", b"progress", b"note", b"code", b"error"),
+    *(b"callback", b"tags", b"trace", b"unique", b"flow", b"stage"),
+)
 
 
 class LaneView(msgspec.Struct, frozen=True):
@@ -63,9 +70,10 @@ class Inspector:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hgetall(self._keys.job(job_id))
+                    pipe.hmget(self._keys.job(job_id), JOB_FIELDS)
                 rows = await pipe.execute()
-        return [parse_job(job_id, row) for job_id, row in zip(job_ids, rows, strict=True) if row]
+        found = map(job_of, job_ids, rows)
+        return [job for job in found if job is not None]
 
     async def result(self, job_id: str) -> bytes | None:
         """A job's result as JSON bytes, or None."""
@@ -85,73 +93,19 @@ class Inspector:
             rows = await self._redis.hgetall(self._keys.key("counts"))
         return {text(field): int(count) for field, count in rows.items()}
 
-    async def jobs(
-        self,
-        app: str | None = None,
-        state: State | None = None,
-        processor: str | None = None,
-        cursor: str = "",
-        limit: int = 50,
-    ) -> Page[Job]:
-        """Jobs, newest first within a state; without a state: live ones first, then ended ones."""
-        wanted = [state] if state else [s for s in State if s is not State.SPOOLED]
-        ids = await self._ids(wanted, app)
-        start = Page.start_of(cursor)
-        found: list[Job] = []
-        position = start
-        while position < len(ids) and len(found) < limit and position - start < SCAN_MAX:
-            chunk = ids[position : position + limit - len(found)]
-            for job in await self.jobs_by_id(chunk):
-                if _matches(job, app, processor, wanted):
-                    found.append(job)
-            position += len(chunk)
-        return Page(found, str(position) if position < len(ids) else "")
-
-    async def dead_letters(
-        self,
-        app: str | None = None,
-        processor: str | None = None,
-        cursor: str = "",
-        limit: int = 50,
-    ) -> Page[Job]:
-        """Dead jobs, the newest first."""
-        return await self.jobs(app, State.DEAD, processor, cursor, limit)
-
-    async def _ids(self, states: Sequence[State], app: str | None) -> list[str]:
-        apps = [app] if app else sorted(await self._members(self._keys.key("apps")))
-        ids: list[str] = []
-        for state in states:
-            match state:
-                case State.ACTIVE | State.WAITING:
-                    for name in ResourceClass:
-                        ids += await self._entries(name, apps, state)
-                case State.DELAYED:
-                    for name in ResourceClass:
-                        ids += await self._newest(self._keys.key("due_", name))
-                case State.BLOCKED:
-                    ids += await self._members(self._keys.key("blocked"))
-                case State.DEAD:
-                    for each in apps:
-                        ids += await self._newest(self._keys.key("dead_", each))
-                case _:
-                    for each in apps:
-                        ids += await self._newest(self._keys.key("ended_", each))
-        return list(dict.fromkeys(ids))
-
-    async def _entries(self, name: ResourceClass, apps: Iterable[str], state: State) -> list[str]:
-        """Ids of a class's jobs by their entries; pending ones and others are told apart later."""
-        lanes = await self._members(self._keys.key("streams_", name))
-        ids: list[str] = []
-        for lane in lanes:
-            if Lane.parse(lane).app in apps:
-                with translated():
-                    rows = await self._redis.xrevrange(self._keys.stream(lane), count=SCAN_MAX)
-                ids += [text(fields[b"j"]) for _, fields in rows]
-        return sorted(ids, reverse=True)
-
-    async def _newest(self, key: str) -> list[str]:
+    async def attempts(self, job_id: str) -> list[AttemptRecord]:
+        """A job's newest attempts with what they logged, oldest first."""
         with translated():
-            return [text(raw) for raw in await self._redis.zrevrange(key, 0, 10 * SCAN_MAX)]
+            row = await self._redis.hgetall(self._keys.job(job_id))
+        return parse_attempts(row)
+
+    async def jobs(
+        self, wanted: JobFilter = EVERY_JOB, cursor: str = "", limit: int = 50
+    ) -> Page[Job]:
+        """A page of jobs: see `streams.listing`."""
+        return await JobListing(self._redis, self._keys, self.jobs_by_id).page(
+            wanted, cursor, limit
+        )
 
     async def _members(self, key: str) -> list[str]:
         with translated():
@@ -235,15 +189,13 @@ class Inspector:
         return [difference.sentence for difference in await self.auditing.differences()]
 
 
-def _matches(job: Job, app: str | None, processor: str | None, states: Sequence[State]) -> bool:
-    return (
-        (app is None or job.lane.app == app)
-        and (processor is None or job.lane.processor == processor)
-        and job.state in states
-    )
+def job_of(job_id: str, values: Sequence[Any]) -> Job | None:
+    """A job from its JOB_FIELDS, None where there is no record."""
+    row = dict(zip(JOB_FIELDS, values, strict=True))
+    return None if row[b"state"] is None else parse_job(job_id, row)
 
 
-def parse_job(job_id: str, row: dict[bytes, Any]) -> Job:
+def parse_job(job_id: str, row: Mapping[bytes, Any]) -> Job:
     """A job from its record in Redis."""
 
     def field(name: str) -> str:

@@ -22,7 +22,8 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     clock_           HASH    permanent      a class's open time, pause, and who may return
     turns_           HASH    permanent      a class's apps, by when they were last served
     running_         HASH    permanent      a class's active jobs by app
-    limits           HASH    permanent      totals by pool, concurrency by `class|app`
+    limits           HASH    permanent      totals by pool, concurrency and rates by class and app
+    pace_            HASH    permanent      by class: what is used of its rates, by app
     calls_           STRING  1 day          the last two numbered calls of (worker, pool)
     doorbell_        STREAM  capped         rung when a class may have work for a waiting worker
     events           STREAM  capped         every change of state
@@ -95,6 +96,7 @@ PREFIXES = frozenset(
             "flows_",
             "schedule_",
             "unique_",
+            "pace_",
         ),
     )
 )

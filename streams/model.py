@@ -160,9 +160,10 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
-    """The attempt succeeded with this result (JSON bytes)."""
+    """The attempt succeeded with this result (JSON bytes), or with one that stands for a blob."""
 
     result: bytes
+    apart: bool = False
 
 
 class Again(msgspec.Struct, frozen=True, tag="again"):
@@ -218,6 +219,14 @@ class Settled(StrEnum):
     ALREADY = "already"  # the same settlement had been written before
     LOST = "lost"  # the token is not the newest: nothing was written
     UNSTAGED = "unstaged"  # its large result is not staged any more: stage it again, then settle
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """At most `jobs` attempts start in `per_ms`, evenly; `burst` of them at once after a rest."""
+
+    jobs: int  # 0: none start
+    per_ms: int = 1_000
+    burst: int = 1
 
 
 class Take(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.work import result_of, show_job
 from ops.links import Engine
 from streams.errors import UnknownJob, WrongState
+from streams.listing import JobFilter
 from streams.model import Cancelled, Job, State
 
 STATES = [str(state) for state in State if state is not State.SPOOLED]
@@ -157,7 +158,7 @@ async def found_jobs(
     cursor = ""
     while len(found) < limit:
         wanted = min(SCAN_PAGE, limit - len(found))
-        page = await engine.inspector.jobs(app, state, processor, cursor, wanted)
+        page = await engine.inspector.jobs(JobFilter(app, state, processor), cursor, wanted)
         found += page.items
         cursor = page.cursor
         if not cursor:

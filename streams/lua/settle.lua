@@ -8,7 +8,7 @@
 --       number    int  of this call, rising by journal
 --       rest...   job, token, kind, amount, first, second
 -- kind         amount      first            second
--- done         1: staged   result           -
+-- done         staged bytes, 0 for an inline result, -1 for one that stands for a blob; result; -
 -- again        delay_ms    fault code       fault message     counts as a failure
 -- put_back     delay_ms    fault code       fault message     does not count
 -- dead         -           fault code       fault message
@@ -23,6 +23,7 @@ local answers = {}
 local function delay(job, ms, code, message, counts_as_failure)
   local due = now + ms
   let_go(job)
+  keep_attempt(job.id, job.attempt, counts_as_failure and 'failed' or 'put_back', now_text, code, message)
   redis.call('ZADD', due_ .. job.class, due, job.id)
   redis.call('HSET', job_ .. job.id, 'state', 'delayed', 'due', due, 'code', code, 'error', message,
     'failures', (job.failures or 0) + (counts_as_failure and 1 or 0))
@@ -35,6 +36,7 @@ end
 local function hand_back(job)
   redis.call('ZADD', leases_ .. job.pool, 0, job.lane .. '|' .. job.entry)
   redis.call('HSET', job_ .. job.id, 'token', '-' .. job.token)
+  keep_attempt(job.id, job.attempt, 'handed_back', now_text)
   event('handed_back', job.id, job.lane, 'active', job.attempt)
   ring(job.class)
 end
@@ -61,8 +63,10 @@ local function settle(id, token, kind, amount, first, second)
   if kind == 'handed_back' and not job.cancel then
     hand_back(job)
   elseif kind == 'done' then
-    local staged = amount == '1' and token or nil
-    if staged and redis.call('EXISTS', staged_ .. id .. ':' .. token) == 0 then return 'unstaged' end
+    local size = tonumber(amount)
+    local staged = size > 0 and token or nil
+    if staged and redis.call('STRLEN', staged_ .. id .. ':' .. token) ~= size then return 'unstaged' end
+    job.apart = size < 0 or nil -- its callback bears a link
     finish(job, 'succeeded', nil, nil, not staged and first or nil, staged)
   elseif kind == 'dead' then
     finish(job, 'dead', first, second)

@@ -75,6 +75,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', due_ .. class, '-inf', now, 'LIM
 end
 read_limits(class)
 local total, room = settings[pool] or (class == 'ollama' and 1), slots
+if rates[''] then room = math.min(room, rates[''].left) end
 if total then
   room = math.min(room, total - redis.call('ZCOUNT', leases_ .. pool, '(' .. late, '+inf'))
 end
@@ -164,6 +165,7 @@ local function reclaim(job, from)
     redis.call('XCLAIM', stream, 'workers', worker, 0, job.entry, 'FORCE', 'JUSTID')
   end
   if end_if_lost(job, crashes_max) then return false end
+  if job.died then keep_attempt(job.id, job.attempt, 'lost', now_text) end
   if from ~= pool then redis.call('ZREM', leases_ .. from, job.lane .. '|' .. job.entry) end
   return true
 end
@@ -199,6 +201,7 @@ local function lease(id, lane, entry, from)
     if job.expires then redis.call('ZREM', expiring, id) end
   end
   granted[#granted + 1] = id
+  spend(job.app)
   job.attempt, job.token = job.attempt and job.attempt + 1 or 1, token .. '.' .. #granted
   push(leased, pool, deadline, lane .. '|' .. entry)
   redis.call('HSET', job_ .. id, 'attempt', job.attempt, 'token', job.token, unpack(fields))
@@ -221,6 +224,7 @@ end
 -- ------------------------------------------------------------ write down, say when to look again
 record_call()
 write_turns(class)
+write_rates(class)
 close()
 
 if #granted < #picked then
@@ -228,7 +232,8 @@ if #granted < #picked then
 elseif #granted < slots then
   local due = redis.call('ZRANGE', due_ .. class, 0, 0, 'WITHSCORES')[2]
   local following = redis.call('ZRANGEBYSCORE', leases_ .. pool, '(' .. late, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  local again = math.min(tonumber(due or math.huge), math.max(tonumber(following or math.huge), clock(class).grace))
+  local again = math.min(tonumber(due or math.huge), next_start(),
+    math.max(tonumber(following or math.huge), clock(class).grace))
   if again < math.huge then reply[2] = math.max(0, again - now) end
 end
 return reply

@@ -23,6 +23,7 @@ from streams.directory import Directory
 from streams.events import Event, EventReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
+from streams.listing import JobFilter
 from streams.model import Job, State
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import until, until_sync
@@ -213,7 +214,7 @@ class Platform:
 
     async def active(self, worker: str | None = None) -> set[str]:
         """Ids of the jobs that are leased now, by one worker or by any."""
-        page = await self.inspector.jobs(state=State.ACTIVE, limit=1000)
+        page = await self.inspector.jobs(JobFilter(state=State.ACTIVE), limit=1000)
         return {job.id for job in page.items if worker in (None, job.worker)}
 
     async def count(self, *states: str) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from streams.listing import JobFilter
 from streams.model import State
 from tests.e2e.bystander import undisturbed
 from tests.e2e.platform import FOLDER, Platform, accepted, children, ended
@@ -55,7 +56,7 @@ async def test_what_cannot_be_accepted_is_refused_by_name_and_path(stage: Platfo
         for key in ("", "Bearer rn_unknown_key", "Basic dXNlcjpwYXNz"):
             reply = await http.post("/v1/jobs", json=GOOD, headers={"authorization": key})
             checked_problem(reply, 401, "not_authenticated")
-    page = await stage.inspector.jobs(app="etyde")
+    page = await stage.inspector.jobs(JobFilter(app="etyde"))
     assert list(page.items) == []
     assert await leaks(stage.redis) == []
 

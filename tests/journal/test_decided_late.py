@@ -14,6 +14,7 @@ from gateway.journal.survey import look_at
 from gateway.settings import GatewaySettings
 from streams.broker import Broker
 from streams.ids import job_id_for_key
+from streams.listing import JobFilter
 from streams.model import CallbackRequest, Fault, NewJob, State, Submitted
 from tests.journal.scene import KEYS, Scene, client
 from tests.support.build import new_job
@@ -90,7 +91,7 @@ async def test_two_gateways_spool_one_key_with_different_bodies(
             assert (answer.state, answer.same) == (State.SPOOLED, True)
         mortal.restart()
         await until(lambda: one.spooled + two.spooled == 0, what="both spools to empty")
-        page = await one.inspector.jobs(state=State.CANCELLED)
+        page = await one.inspector.jobs(JobFilter(state=State.CANCELLED))
         [refused] = page.items
         first = job_id_for_key("etyde", "order-17")
         message = f"the idempotency key was used before, by {first}"

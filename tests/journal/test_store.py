@@ -5,6 +5,7 @@ from redis.asyncio import Redis
 
 from streams.broker import Broker
 from streams.inspector import Inspector
+from streams.listing import JobFilter
 from streams.model import CallbackRequest, Fault, State, Submitted
 from tests.journal.scene import KEYS
 from tests.support.build import Hand, new_job
@@ -51,7 +52,9 @@ async def test_a_refused_job_has_ended_as_any_other(redis: "Redis") -> None:
     assert await inspector.counts() == {"io|cancelled": 1, "io|submitted": 1}
     assert await redis.hget(KEYS.key("callback_counts"), "recorded") == b"1"
     assert 0 < await redis.pttl(KEYS.job(job.id)) <= broker.settings.retention_s * 1_000
-    assert [one.id for one in (await inspector.jobs(state=State.CANCELLED)).items] == [job.id]
+    assert [one.id for one in (await inspector.jobs(JobFilter(state=State.CANCELLED))).items] == [
+        job.id
+    ]
     assert await inspector.audit() == []
 
 

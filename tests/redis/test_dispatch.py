@@ -10,14 +10,26 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from streams.broker import Broker
+from streams.control import Control
 from streams.dispatch import Situation, Source, pick
 from streams.keyspace import Keyspace, lease_member
-from streams.model import Done, HandedBack, Lane, Lease, NewJob, Priority, ResourceClass, Settlement
+from streams.model import (
+    Done,
+    HandedBack,
+    Lane,
+    Lease,
+    NewJob,
+    Priority,
+    Rate,
+    ResourceClass,
+    Settlement,
+)
 from streams.settings import EngineSettings
 from tests.support.build import Hand, lane, new_job
 
 KEYS = Keyspace()
 OPEN_MS = 36_000_000
+DAY_MS = 86_400_000
 MODELS = ("x", "y", "z:7b")
 
 
@@ -38,6 +50,7 @@ class Scene(msgspec.Struct, frozen=True):
     running: dict[str, int]  # live attempts in a lane that the taker cannot serve
     room: int
     processors: tuple[str, ...]
+    starts: dict[str, int]  # by app, or nothing for all: how many a rate lets start
 
 
 @st.composite
@@ -69,6 +82,7 @@ def scenes(draw: st.DrawFn) -> Scene:
         draw(st.dictionaries(apps, st.integers(1, 2))),
         draw(st.integers(1, 12)),
         draw(st.sampled_from((("ask", "echo"), ("echo",)))),
+        draw(st.dictionaries(apps | st.just(""), st.integers(0, 4))),
     )
 
 
@@ -122,10 +136,21 @@ async def arrange(redis: "Redis", broker: Broker, scene: Scene) -> list[Lease]:
     )
     for app, limit in scene.limits.items():
         await broker.set_app_limit(name, app, limit)
+    await set_rates(redis, broker, scene)
     await redis.delete(KEYS.key("turns_", name))
     await redis.hset(KEYS.key("turns_", name), mapping={**scene.turns, "": 5})
     await set_open(redis, name, OPEN_MS)
     return late
+
+
+async def set_rates(redis: "Redis", broker: Broker, scene: Scene) -> None:
+    """Rates at which nothing comes back while the test runs."""
+    control, name = Control(redis, KEYS, broker.scripts), scene.resource_class
+    for app, count in scene.starts.items():
+        await control.set_rate(name, Rate(1, DAY_MS, max(1, count)), app)
+        if not count:
+            seconds, _ = await redis.time()
+            await redis.hset(KEYS.key("pace_", name), app, seconds * 1000 + DAY_MS)
 
 
 async def entries_of(redis: "Redis", where: Lane) -> list[tuple[str, int, str]]:
@@ -150,7 +175,13 @@ async def oracle(redis: "Redis", scene: Scene, late: list[Lease]) -> list[str]:
             sources.append(Source(each.lane, (base,), expired=True))
             jobs.append([each.job_id])
     situation = Situation(
-        OPEN_MS, scene.resident, scene.turns, 5, scene.limits, Counter(scene.running)
+        OPEN_MS,
+        scene.resident,
+        scene.turns,
+        5,
+        scene.limits,
+        Counter(scene.running),
+        scene.starts,
     )
     return [jobs[each.source][each.entry] for each in pick(sources, situation, scene.room)]
 

@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from streams.broker import Broker
 from streams.inspector import Inspector, PoolView
+from streams.listing import JobFilter
 from streams.model import Dead, Job, Lane, Page, Priority, ResourceClass, State
 from tests.redis.scenes import FAULT, HOOK, KEYS, leased, run_out, settle, state_of, succeed
 from tests.support.build import Hand, new_job
@@ -68,14 +69,13 @@ async def test_listings_filter_by_app_state_and_processor(
 ) -> None:
     jobs = await one_of_each(broker)
     for state, job_id in jobs.items():
-        page = await inspector.jobs("a", state)
+        page = await inspector.jobs(JobFilter("a", state))
         assert [job.id for job in page.items] == [job_id], state
     assert len((await inspector.jobs()).items) == len(jobs) + 1
-    assert {job.id for job in (await inspector.jobs("a")).items} == set(jobs.values())
-    fetched = await inspector.jobs(processor="fetch")
+    assert {job.id for job in (await inspector.jobs(JobFilter("a"))).items} == set(jobs.values())
+    fetched = await inspector.jobs(JobFilter(processor="fetch"))
     assert [job.id for job in fetched.items] == [jobs[State.CANCELLED]]
-    assert [job.id for job in (await inspector.dead_letters("a")).items] == [jobs[State.DEAD]]
-    assert (await inspector.dead_letters("b")).items == []
+    assert (await inspector.jobs(JobFilter("b", State.DEAD))).items == []
     assert await inspector.audit() == []
 
 

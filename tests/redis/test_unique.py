@@ -97,7 +97,7 @@ async def test_a_job_that_has_not_started_is_replaced(
     await submit(broker, first)
     for job in (second, second, third):
         await submit(broker, job)
-    found = {job.id: job for job in (await inspector.jobs("etyde")).items}
+    found = {job.id: job for job in (await inspector.jobs()).items}
     assert found[first.id].fault is not None
     assert found[first.id].fault.code == "replaced"
     assert found[first.id].fault.message == f"{second.id} took its place"

@@ -102,7 +102,8 @@ end
 -- its state was where that forbids it.
 local function revive(id, to)
   local key = job_ .. id
-  local row = redis.call('HMGET', key, 'state', 'lane', 'parts', 'unique')
+  local row = redis.call('HMGET', key, 'state', 'lane', 'parts', 'unique', 'attempt', 'end',
+    'code', 'error')
   local state, lane = row[1], row[2]
   if state ~= 'dead' and state ~= 'cancelled' and state ~= 'expired' then return state end
   local class, app = lane_parts(lane)
@@ -110,6 +111,7 @@ local function revive(id, to)
     local name = string.match(row[4], '%S+$')
     if claim(id, app, 'refuse 0 ' .. name) then return 'taken' end
   end
+  if row[5] then keep_attempt(id, row[5], state, row[6], row[7], row[8]) end
   redis.call('HDEL', key, 'failures', 'crashes', 'code', 'error', 'cancel', 'end', 'prev', 'due',
     'expires', 'progress', 'note')
   redis.call('HSET', key, 'state', to, 'token', '')

@@ -1,5 +1,6 @@
--- append: how a job becomes runnable: an entry at the tail of its lane, with its age base; and a
--- callback deliverable: an entry at the tail of its endpoint's lane.
+-- append: how a job becomes runnable: an entry at the tail of its lane, with its age base; what is
+-- kept of the attempt before; and how a callback becomes deliverable: an entry at the tail of its
+-- endpoint's lane.
 -- Needs ledger.
 --
 -- KEYS  stream_    STREAM  by lane
@@ -20,9 +21,11 @@ local function ring(class)
   redis.call('XADD', doorbell_ .. class, 'MAXLEN', 16, '*', 'ring', '1')
 end
 
-local function append(id, lane)
+-- `base` is now, but where a job keeps the age that it has.
+local function append(id, lane, base)
   local class, _, priority = lane_parts(lane)
-  local base, stream = clock(class).open, stream_ .. lane
+  local stream = stream_ .. lane
+  base = base or clock(class).open
   if redis.call('ZADD', lanes_ .. class .. ':' .. priority, 'NX', base, lane) == 1 then
     if redis.call('EXISTS', stream) == 0 then
       redis.call('XGROUP', 'CREATE', stream, 'workers', '0', 'MKSTREAM')
@@ -84,6 +87,20 @@ local function promote(id, class)
   redis.call('HSET', job_ .. id, 'state', 'waiting', 'entry', append(id, lane))
   local _, app = lane_parts(lane)
   move(class, app, 'delayed', 'waiting')
+end
+
+-- Keeps how an attempt went that another will follow: start, end, worker, how it ended, fraction, note,
+-- code, message. The newest stands in the record's own fields; with it ATTEMPTS_MAX are kept.
+local ATTEMPTS_MAX = 20
+
+local function keep_attempt(id, attempt, ending, ended, code, message)
+  local key = job_ .. id
+  local row = redis.call('HMGET', key, 'start', 'worker', 'progress', 'note')
+  for i = 1, 4 do row[i] = row[i] or '' end
+  local line = { row[1], ended, row[2], ending, row[3], row[4], code or '', message or '' }
+  local old = attempt + 1 - ATTEMPTS_MAX
+  redis.call('HSET', key, 'try:' .. attempt, table.concat(line, '\t'))
+  redis.call('HDEL', key, 'progress', 'note', 'try:' .. old, 'log:' .. old)
 end
 
 -- Makes a callback deliverable. A lane that couriers are to leave alone for a while keeps its time;

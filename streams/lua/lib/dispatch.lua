@@ -1,6 +1,7 @@
 -- dispatch: which heads a take leases, entry by entry. Needs ledger and append.
 --
--- KEYS  limits  HASH  pool → total, class|app → concurrency
+-- KEYS  limits  HASH  pool → total, class|app → concurrency, rate|class and rate|class|app → rate
+--       pace_   HASH  by class: app, or '' for all → when all the starts of its rate are there again
 --       turns_  HASH  by class: app → when it was last served, '' → the count of turns
 -- A group is one (priority, model). Its score is the age of its oldest head over the priority's
 -- target; the best group is chosen, but the resident model's best keeps a lead of HYSTERESIS.
@@ -15,13 +16,27 @@ local URGENCY = { high = 3, normal = 2, low = 1 }
 local groups, by_name = {}, {}
 local turns, turn = {}, nil
 local settings, concurrency, running = {}, {}, {}
+local rates = {} -- app, or '' for all → {every, burst, full_at, left, spent}
+
+-- A rate is `jobs per_ms burst`: a bucket of `burst` starts, into which one comes every per_ms / jobs.
+local function read_rate(class, whose, stored)
+  local jobs, per, burst = string.match(stored, '^(%d+) (%d+) (%d+)$')
+  local every = per / jobs
+  local full_at = math.max(now, tonumber(redis.call('HGET', pace_ .. class, whose) or 0))
+  full_at = math.min(full_at, now + burst * every) -- else a clock that went back would stop it
+  local left = jobs == '0' and 0 or math.floor(burst - (full_at - now) / every + 1e-6)
+  rates[whose] = { every = every, burst = burst, full_at = full_at, left = left, spent = 0 }
+end
 
 local function read_limits(class)
   local rows = redis.call('HGETALL', limits)
   for i = 1, #rows, 2 do
     settings[rows[i]] = tonumber(rows[i + 1])
     local app = string.match(rows[i], '^' .. class .. '|(.*)$')
-    if app then
+    local paced = string.match(rows[i], '^rate|' .. class .. '|?(.*)$')
+    if paced then
+      read_rate(class, paced, rows[i + 1])
+    elseif app then
       concurrency[app] = tonumber(rows[i + 1])
       running[app] = tonumber(redis.call('HGET', running_ .. class, app) or 0)
     end
@@ -53,6 +68,7 @@ end
 
 local function oldest(app, sources)
   if concurrency[app] and running[app] >= concurrency[app] then return nil end
+  if rates[app] and rates[app].left < 1 then return nil end
   local best
   for _, source in ipairs(sources) do
     if source.t and (not best or source.t < best.t
@@ -141,6 +157,7 @@ end
 -- Delivers from the only lane without peeking: most takes of a busy worker are like this.
 local function pick_sole(class, room, worker, app, source)
   if concurrency[app] then room = math.min(room, concurrency[app] - running[app]) end
+  if rates[app] then room = math.min(room, rates[app].left) end
   if room <= 0 then return {} end
   local streams = redis.pcall('XREADGROUP', 'GROUP', 'workers', worker, 'COUNT', room,
     'STREAMS', stream_ .. source.lane, '>')
@@ -176,9 +193,10 @@ local function pick(class, room, resident, worker)
     turn = (turn or tonumber(redis.call('HGET', turns_ .. class, '') or 0)) + 1
     turns[app] = turn
     if running[app] then running[app] = running[app] + 1 end
+    if rates[app] then rates[app].left = rates[app].left - 1 end
     advance(source, room)
     for _, each in ipairs(groups) do
-      if each == group or concurrency[app] then each.t = nil end
+      if each == group or concurrency[app] or rates[app] then each.t = nil end
     end
     resident = group.model
   end
@@ -192,4 +210,29 @@ local function write_turns(class)
     if mine > 0 then rows[#rows + 1], rows[#rows + 2] = app, mine end
   end
   redis.call('HSET', turns_ .. class, unpack(rows))
+end
+
+-- An attempt of the app has started.
+local function spend(app)
+  if rates[''] then rates[''].spent = rates[''].spent + 1 end
+  if rates[app] then rates[app].spent = rates[app].spent + 1 end
+end
+
+local function write_rates(class)
+  for whose, rate in pairs(rates) do
+    if rate.spent > 0 then
+      rate.full_at = rate.full_at + rate.spent * rate.every
+      redis.call('HSET', pace_ .. class, whose, string.format('%.3f', rate.full_at))
+    end
+  end
+end
+
+-- When the first of the rates that are used up has a start again; to be asked after write_rates.
+local function next_start()
+  local first = math.huge
+  for _, rate in pairs(rates) do
+    local at = rate.every < math.huge and math.ceil(rate.full_at - (rate.burst - 1) * rate.every)
+    if at and at > now then first = math.min(first, at) end
+  end
+  return first
 end
