@@ -31,16 +31,14 @@ async def list_dead_letters(call: Call) -> Response:
     wanted = JobFilter(app=app, state=State.DEAD, processor=query.processor, tag=query.tag)
     inspector = call.parts.inspector
     page = await page_of(
-        lambda cursor: call.parts.inspector.dead_letters(app, query.processor, cursor, limit),
-        query.cursor,
-        JobView.of,
+        lambda cursor: inspector.jobs(wanted, cursor, limit), query.cursor, JobView.of
     )
     return answer(page)
 
 
 async def replay_dead_letters(call: Call) -> Response:
     """Put dead jobs back to waiting, or only count them."""
-    request = await call.body(ReplayRequest, optional=True)
+    request = await call.body(ReplayRequest)
     app = app_filter(call.key, request.app)
     call.note(owner=app, processor=request.processor, code=request.code, dry_run=request.dry_run)
     if request.ids is None:
@@ -64,11 +62,11 @@ async def _named(call: Call, ids: Sequence[str], request: ReplayRequest) -> list
 
 async def _matching(call: Call, request: ReplayRequest, app: str | None) -> tuple[list[Job], bool]:
     """The dead jobs that fit the filter, up to its limit, and whether there may be more."""
-    wanted = JobFilter(app=app, state=State.DEAD, processor=request.processor)
     found: list[Job] = []
     cursor, looked_at = "", 0
+    wanted = JobFilter(app=app, state=State.DEAD, processor=request.processor)
     while True:
-        page = await call.parts.inspector.dead_letters(app, request.processor, cursor, 200)
+        page = await call.parts.inspector.jobs(wanted, cursor, 200)
         fitting = [job for job in page.items if _fits(job, request.code)]
         room = request.limit - len(found)
         found += fitting[:room]

@@ -45,7 +45,7 @@ from streams.model import Cancelled, Job, NewJob, State, Submitted
 
 
 class JobsQuery(PageQuery, frozen=True, kw_only=True):
-    """Filters of GET /v1/jobs."""
+    """Filters of GET /v1/jobs. `since` and `until` are about when jobs were submitted."""
 
     app: str | None = None
     state: State | None = None
@@ -110,9 +110,7 @@ async def list_jobs(call: Call) -> Response:
     )
     inspector = call.parts.inspector
     page = await page_of(
-        lambda cursor: inspector.jobs(app, query.state, query.processor, cursor, limit),
-        query.cursor,
-        JobView.of,
+        lambda cursor: inspector.jobs(wanted, cursor, limit), query.cursor, JobView.of
     )
     return answer(page)
 

@@ -36,7 +36,12 @@ SOURCES = read_sources()
 SCRIPTS = {name for name in SOURCES if not name.startswith("lib/")}
 AUDITS = {"audit_balance", "audit_shared"}
 WORKS = {"take", "renew", "settle", "stage", "report", "say", "promote", "expire", "sweep", "fire"}
-WORKS |= {"drop_consumer", *(name for name in SCRIPTS if name.startswith(("audit_", "flow_")))}
+WORKS |= {
+    "drop_consumer",
+    "log",
+    "purge",
+    *(name for name in SCRIPTS if name.startswith(("audit_", "flow_"))),
+}
 DELIVERS = {name for name in SCRIPTS if name.startswith("callbacks_")} - {
     *("callbacks_replay", "callbacks_test")
 }
