@@ -80,10 +80,8 @@ class Call:
         """A part of the path, such as `id`."""
         return str(self.request.path_params[part])
 
-    async def body(
-        self, kind: type[T], *, max_bytes: int | None = None, optional: bool = False
-    ) -> T:
-        """The JSON body as `kind`. An empty one means `{}` where it is `optional`."""
+    async def body(self, kind: type[T], *, max_bytes: int | None = None) -> T:
+        """The JSON body as `kind`. None at all means `{}` where no field is required."""
         settings = self.parts.settings
         raw = await limits.read_body(
             self.request.receive,
@@ -91,7 +89,7 @@ class Call:
             max_bytes=max_bytes or settings.body_max_bytes,
             within_s=settings.body_read_s,
         )
-        if not raw and not optional:
+        if not raw and has_required(kind):
             limits.check_present(self.request.headers)
         if not raw:
             return decode(b"{}", kind)
@@ -146,6 +144,11 @@ def decode(raw: bytes | msgspec.Raw, kind: type[T]) -> T:
         raise MalformedJson(str(error)) from None
     except RecursionError:
         raise TooLarge("nested too deeply") from None
+
+
+def has_required(kind: Any) -> bool:
+    """Whether some field of a struct must be given."""
+    return any(field.required for field in msgspec.structs.fields(kind))
 
 
 def _numbered(given: dict[str, str], kind: type) -> dict[str, Any]:

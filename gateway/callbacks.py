@@ -54,7 +54,7 @@ async def read_callback(call: Call) -> Response:
 
 async def replay_callbacks(call: Call) -> Response:
     """Deliver callbacks again: those named, or those that fit. Same id, same bytes."""
-    request = await call.body(CallbackReplayRequest, optional=True)
+    request = await call.body(CallbackReplayRequest)
     app = app_filter(call.key, request.app)
     if request.ids is None:
         ids, more = await _fitting(call, app, request)

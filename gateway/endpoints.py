@@ -79,7 +79,7 @@ async def delete_endpoint(call: Call) -> Response:
 
 async def rotate_endpoint(call: Call) -> Response:
     """Make a new secret. The previous one goes on signing too, for a day."""
-    request = await call.body(RotateRequest, optional=True)
+    request = await call.body(RotateRequest)
     known = await _visible(call)
     made = await call.parts.registrar.rotate(known.endpoint.id, drop_previous=request.drop_previous)
     standing, secret = _still_there(made)

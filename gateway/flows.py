@@ -90,7 +90,7 @@ async def read_flow(call: Call) -> Response:
 
 async def cancel_flow(call: Call) -> Response:
     """Stop a flow: nothing of it starts any more, and what runs is asked to stop."""
-    request = await call.body(CancelRequest, optional=True)
+    request = await call.body(CancelRequest)
     job = await visible_flow(call)
     outcome = await call.parts.broker.cancel(job.id, request.reason)
     if outcome is Cancelled.UNKNOWN and job.state is State.SPOOLED:

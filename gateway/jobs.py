@@ -141,7 +141,7 @@ async def read_result(call: Call) -> Response:
 
 async def cancel_job(call: Call) -> Response:
     """End a job, or ask the worker that runs it to stop."""
-    request = await call.body(CancelRequest, optional=True)
+    request = await call.body(CancelRequest)
     job = await visible_job(call, call.name("id"))
     outcome = await call.parts.broker.cancel(job.id, request.reason)
     if outcome is Cancelled.UNKNOWN and job.state is State.SPOOLED:

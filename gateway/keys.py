@@ -49,7 +49,7 @@ async def list_keys(call: Call) -> Response:
 
 async def rotate_key(call: Call) -> Response:
     """Make a key that takes the place of one, which stays good for a while."""
-    request = await call.body(KeyRotateRequest, optional=True)
+    request = await call.body(KeyRotateRequest)
     now_ms = call.parts.clock.now_ms()
     made, text, before = rotated(await _visible(call), now_ms=now_ms, overlap_s=request.overlap_s)
     call.note(owner=made.app, replaced_by=made.id)

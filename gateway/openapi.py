@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from gateway.call import JSON, Call, Operation
+from gateway.call import JSON, Call, Operation, has_required
 from gateway.problems import (
     PROBLEM_JSON,
     STATUSES,
@@ -145,7 +145,7 @@ def _operation(operation: Operation, schema_of: Json, components: Json) -> Json:
         document["security"] = [{"key": [operation.scope]}]
     if operation.body is not None:
         document["requestBody"] = {
-            "required": _has_required(operation.body),
+            "required": has_required(operation.body),
             "content": {JSON: {"schema": schema_of[operation.body]}},
         }
     return document
@@ -197,10 +197,6 @@ def _problems(operation: Operation) -> Json:
         }
         for status, found in sorted(codes.items())
     }
-
-
-def _has_required(kind: Any) -> bool:
-    return any(field.required for field in msgspec.structs.fields(kind))
 
 
 def _tag(path: str) -> str:
