@@ -61,7 +61,7 @@ async def govejle_enrichment(given: EnrichmentIn, context: Context) -> Enrichmen
         url, html = fetched.url, fetched.text
         fetched_at = datetime.fromtimestamp(fetched.fetched_ms / 1_000, UTC)
     context.progress(0.6, "reading")
-    today = local_day(fetched_at or datetime.fromtimestamp(context.started_ms / 1_000, UTC))
+    today = local_day(fetched_at or datetime.fromtimestamp(context.submitted_ms / 1_000, UTC))
     found = await asyncio.to_thread(extract, html, url, today)
     return EnrichmentOut(
         event_id=given.event_id,

@@ -49,6 +49,11 @@ class Context:
         return self._attempt.lease.tags
 
     @property
+    def submitted_ms(self) -> int:
+        """When the job came into being, in wall milliseconds; the same in every attempt."""
+        return self._attempt.lease.submitted_ms
+
+    @property
     def attempt(self) -> int:
         """Which attempt this is, counted from 1."""
         return self._attempt.lease.attempt

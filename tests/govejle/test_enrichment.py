@@ -35,6 +35,15 @@ async def test_a_page_that_comes_along_is_read_without_fetching() -> None:
     assert result["provenance"]["start_local"] == "text"
 
 
+async def test_a_page_without_a_time_is_read_as_of_the_jobs_submit() -> None:
+    html = "<title>X</title><main><h1>X</h1><p>Torsdag d. 25. februar kl. 17.00</p></main>"
+    given = EnrichmentIn("gv-1", "https://vejle.example/1", html=html)
+    ending = await run_processor(govejle_enrichment, given, http=Unused())
+    assert isinstance(ending.result, dict)
+    # The kit's jobs are submitted at the beginning of 1970: of the years, the next with that day.
+    assert ending.result["event"]["start_local"].startswith("1970-02-25T17:00")
+
+
 async def test_a_page_is_fetched_through_the_guard_and_read() -> None:
     page = (SAMPLES / "pages" / "bygningen-gormsgade.html").read_bytes()
     async with local_server(response(404)) as server:
