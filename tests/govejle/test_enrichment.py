@@ -40,8 +40,8 @@ async def test_a_page_without_a_time_is_read_as_of_the_jobs_submit() -> None:
     given = EnrichmentIn("gv-1", "https://vejle.example/1", html=html)
     ending = await run_processor(govejle_enrichment, given, http=Unused())
     assert isinstance(ending.result, dict)
-    # The kit's jobs are submitted at the beginning of 1970: of the years, the next with that day.
-    assert ending.result["event"]["start_local"].startswith("1970-02-25T17:00")
+    # The kit's jobs are submitted as 1970 begins; the next 25 February on a Thursday is in 1971.
+    assert ending.result["event"]["start_local"].startswith("1971-02-25T17:00")
 
 
 async def test_a_page_is_fetched_through_the_guard_and_read() -> None:
