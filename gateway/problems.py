@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisSlow
 from starlette.responses import Response
 
 from gateway.redaction import redact
-from streams.errors import InvalidInput, Rejected, Trouble, Unavailable
+from streams.errors import InvalidInput, Rejected, Trouble, Unavailable, UniqueTaken
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +132,13 @@ STATUSES: dict[str, tuple[int, str]] = {
     "not_allowed": (403, "The key does not allow this"),
     "not_found": (404, "There is no such thing"),
     "unknown_job": (404, "There is no such job"),
+    "unknown_blob": (404, "There is no such blob"),
     "method_not_allowed": (405, "The path does not have this method"),
     "not_acceptable": (406, "This path does not answer in an accepted media type"),
     "request_timeout": (408, "The request did not arrive in time"),
     "unfinished": (409, "The job has not ended"),
     "wrong_state": (409, "The present state forbids this"),
+    "unique_taken": (409, "Another job has the unique key"),
     "name_taken": (409, "The name is taken"),
     "lease_lost": (409, "Another attempt owns the job"),
     "job_gone": (410, "The record outlived its retention"),
@@ -158,12 +160,15 @@ STATUSES: dict[str, tuple[int, str]] = {
     "config_error": (500, "Something is set up wrongly here"),
     "internal": (500, "Something failed here"),
     "retry": (503, "Try again later"),
+    "snoozed": (503, "Try again later"),
     "unavailable": (503, "A dependency does not answer"),
     "out_of_memory": (503, "The store is full"),
     "spool_full": (503, "The journal is full"),
     "disk_refused": (503, "The disk takes no more"),
+    "undecided": (503, "This cannot be decided while the store does not answer"),
     "watermark_moved": (503, "The store is being caught up with"),
     "timed_out": (504, "It took too long"),
+    "storage_full": (507, "The app has no room for it"),
 }
 
 
@@ -184,6 +189,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     detail: str = ""
     instance: str = ""
     errors: tuple[FieldFault, ...] = ()
+    job: str = ""  # the job that stands in the way
 
 
 def is_outage(error: BaseException) -> bool:
@@ -203,6 +209,7 @@ def problem_of(error: Exception, instance: str = "") -> Problem:
         detail=_shown(error) if isinstance(error, Rejected | RateLimited) else "",
         instance=redact(instance[:PATH_MAX]),
         errors=_faults_of(error),
+        job=error.holder if isinstance(error, UniqueTaken) else "",
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from streams.errors import WatermarkMoved
+from streams.blobs import PIECE_BYTES, read_whole
+from streams.errors import Unavailable, WatermarkMoved
 from streams.keyspace import Keyspace
 from streams.model import (
     Again,
@@ -162,14 +163,21 @@ class Broker:
         return None if found is None else int(found)
 
     async def stage(self, job_id: str, token: str, result: bytes) -> None:
-        """Put a large result beside the job, for an hour; the settle of that token links it."""
-        await self.scripts.run("stage", job_id, token, result)
+        """Put a large result beside the job, for an hour; the settle of that token links it.
 
-    async def payload(self, job_id: str) -> bytes | None:
-        """A job's input, for an attempt whose lease came without it. None when it is gone."""
-        with translated():
-            found: bytes | None = await self._redis.get(self.keyspace.payload(job_id))
-        return found
+        In pieces, so that a slow link has time for each. Repeatable: it goes on where it was.
+        """
+        at, turns = 0, 0
+        while at < len(result):
+            piece = result[at : at + PIECE_BYTES]
+            at = int(await self.scripts.run("stage", job_id, token, at, piece))
+            turns += 1
+            if turns > 2 * (len(result) // PIECE_BYTES + 2):
+                raise Unavailable("Redis does not keep what is staged")
+
+    async def payload(self, job_id: str, size: int) -> bytes | None:
+        """A job's input of that many bytes, in pieces. None when it is gone."""
+        return await read_whole(self._redis, self.keyspace.payload(job_id), size)
 
     async def report(self, reports: Sequence[tuple[str, str, float | None, str]]) -> int:
         """Publish progress as (job, token, fraction, note); how many tokens were the newest."""
@@ -347,9 +355,9 @@ def parse_callback(stored: str) -> CallbackRequest | None:
 def verdict_row(verdict: Verdict, inline_max: int) -> list[Argument]:
     """Kind, number, first and second text of a verdict, in the order of settle.lua."""
     match verdict:
-        case Done(result):
-            staged = len(result) > inline_max
-            return ["done", int(staged), b"" if staged else result, ""]
+        case Done(result, apart):
+            staged = len(result) if len(result) > inline_max else 0
+            return ["done", -1 if apart else staged, b"" if staged else result, ""]
         case Again(delay_ms, fault, counts):
             kind = "again" if counts else "put_back"
             return [kind, delay_ms, one_line(fault.code), encodable(fault.message)[:FAULT_MAX]]

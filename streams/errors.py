@@ -10,10 +10,14 @@
     │   ├── Unfinished        its result was asked for before it ended
     │   ├── NotAllowed        a good key without the scope
     │   ├── NotAuthenticated  no key, or one that is unknown, expired or revoked
+    │   ├── UnknownBlob       a payload refers to a blob that is not there
+    │   ├── StorageFull       the app has used up its room for blobs
     │   ├── UnknownEndpoint   a callback URL under no endpoint of the app
     │   ├── WrongState        the job's state forbids the operation
+    │   ├── UniqueTaken       another job has the unique key (names it)
     │   └── NameTaken         the app has something of that name already
     ├── Retry                 the attempt failed and another may succeed
+    │   ├── Snooze            not now: another attempt later, and this one does not count
     │   └── TimedOut          ran longer than the job's time
     ├── Crashed               the attempt's process died or left the protocol
     ├── LeaseLost             somebody else owns the job now: nothing was written
@@ -23,6 +27,7 @@
         ├── SpoolFull         the gateway's journal is at a limit, and Redis takes nothing
         ├── DiskRefused       the gateway's disk took no more, so nothing was accepted
         ├── ClassFull         so much waits in the resource class that no more is accepted
+        ├── Undecided         who has a unique key is known to Redis alone, and that is away
         └── WatermarkMoved    Redis does not have what a gateway's journal says it has
 
 Every class has a `code`: public, stable, the same in the API, in logs and in dead letters.
@@ -93,6 +98,18 @@ class NotAllowed(Rejected):
     code = "not_allowed"
 
 
+class UnknownBlob(Rejected):
+    """There is no such blob: it never was, it is another app's, or its jobs are gone."""
+
+    code = "unknown_blob"
+
+
+class StorageFull(Rejected):
+    """The app's blobs have used up the room that it is given."""
+
+    code = "storage_full"
+
+
 class UnknownEndpoint(Rejected):
     """A callback URL lies under none of the app's endpoints."""
 
@@ -103,6 +120,16 @@ class WrongState(Rejected):
     """The operation does not apply to a job in its present state."""
 
     code = "wrong_state"
+
+
+class UniqueTaken(Rejected):
+    """Another job of the app has the unique key; `holder` is its id."""
+
+    code = "unique_taken"
+
+    def __init__(self, message: str, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class NameTaken(Rejected):
@@ -126,6 +153,19 @@ class Retry(Trouble):
         super().__init__(message)
         self.after_s = after_s
         self.uses_attempt = uses_attempt
+
+
+class Snooze(Retry):
+    """The attempt found that it is too early: the job comes back after `after_s`.
+
+    It uses up no attempt, however often. For what is expected, such as a page that is not there
+    yet; a processor that has failed raises Retry.
+    """
+
+    code = "snoozed"
+
+    def __init__(self, after_s: float, message: str = "not yet") -> None:
+        super().__init__(message, after_s=after_s, uses_attempt=False)
 
 
 class TimedOut(Retry):
@@ -184,6 +224,12 @@ class ClassFull(Unavailable):
     """So many jobs wait in the resource class that no more are accepted."""
 
     code = "class_full"
+
+
+class Undecided(Unavailable):
+    """A unique key is asked for while Redis is away, which alone knows who has it."""
+
+    code = "undecided"
 
 
 class WatermarkMoved(Unavailable):

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from streams.blobs import read_many
 from streams.broker import Argument, Broker, submit_row
 from streams.errors import InvalidInput
 from streams.flow import (
@@ -196,8 +197,7 @@ class FlowStore:
         found: list[Any] = []
         for start in range(0, len(ids), RESULTS_PER_CALL):
             keys = [self._keys.result(job_id) for job_id in ids[start : start + RESULTS_PER_CALL]]
-            with translated():
-                found += await self._redis.mget(keys)
+            found += await read_many(self._redis, keys)
         return [None if raw is None else msgspec.json.decode(raw) for raw in found]
 
 

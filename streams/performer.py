@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from streams.attempt import Attempt
+from streams.blobs import Blobs, may_refer, reference, resolved
 from streams.broker import Broker
 from streams.errors import TimedOut, Trouble, Unavailable
 from streams.flows import FlowStore
@@ -15,6 +16,7 @@ from streams.model import Done, HandedBack, Lease, Parked, Settlement, Stopped, 
 from streams.policy import judge
 
 Run = Callable[[Attempt], Awaitable[bytes]]
+STORE_PAUSES_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)  # between tries to store a blob
 
 
 class Interrupted(Trouble):
@@ -27,12 +29,18 @@ class Performer:
     """Runs attempts of processors, and itself those of flows' own jobs."""
 
     def __init__(
-        self, broker: Broker, run: Run, flows: FlowStore, journal: VerdictJournal | None
+        self,
+        broker: Broker,
+        run: Run,
+        flows: FlowStore,
+        journal: VerdictJournal | None,
+        blobs: Blobs,
     ) -> None:
         self._broker = broker
         self._run = run
         self._flows = flows
         self._journal = journal
+        self._blobs = blobs
         self._draw = random.Random()
 
     async def perform(self, attempt: Attempt) -> Verdict | None:
@@ -73,8 +81,7 @@ class Performer:
                     return HandedBack()
                 case _:
                     return Stopped(attempt.why)
-        retry_after_max_s = self._broker.settings.retry_after_max_s
-        return judge(attempt.lease, ending, retry_after_max_s, self._draw)
+        return self._verdict_on(attempt.lease, ending)
 
     async def _provide(self, attempt: Attempt) -> None:
         """Complete the input: a large one is fetched, a stage's references are replaced."""
@@ -82,26 +89,31 @@ class Performer:
             attempt.payload = await self._fetch(attempt.lease)
         if attempt.lease.flow:
             attempt.payload = await self._flows.payload(attempt.lease, attempt.payload)
+        if may_refer(attempt.payload) and attempt.lease.lane.processor != FLOW:
+            attempt.payload = await resolved(attempt.payload, self._blobs)
 
     async def _fetch(self, lease: Lease) -> bytes:
-        payload = await self._broker.payload(lease.job_id)
+        payload = await self._broker.payload(lease.job_id, lease.payload_bytes)
         if payload is None:
             raise Unavailable("the job's input is not in Redis")
         return payload
 
-    async def secure(self, attempt: Attempt, verdict: Verdict | None) -> None:
-        """Put what must not be lost on disk, and a large result into Redis before its verdict.
+    async def secure(self, attempt: Attempt, verdict: Verdict | None) -> Verdict | None:
+        """Put what must not be lost on disk, and a large result in its place, before the verdict.
 
-        However long the link is down; only a stop does not wait for it.
+        However long the link is down; only a stop does not wait for it. The verdict to settle is
+        another one when the result went into a blob, or could not.
         """
         lease, settings = attempt.lease, self._broker.settings
+        if isinstance(verdict, Done) and len(verdict.result) > settings.result_redis_max_bytes:
+            verdict = await self._stored(attempt, verdict)
         if verdict is None:
-            return
+            return None
         settlement = Settlement(lease.job_id, lease.token, verdict)
         if time.monotonic() - attempt.started >= settings.journal_after_ms / 1000:
             await self._keep(settlement)
         if not isinstance(verdict, Done) or len(verdict.result) <= settings.result_inline_max_bytes:
-            return
+            return verdict
         while attempt.why not in ("lost", "stopping"):
             try:
                 await self._broker.stage(lease.job_id, lease.token, verdict.result)
@@ -109,7 +121,26 @@ class Performer:
                 await self._keep(settlement)
                 await asyncio.sleep(1.0)
             else:
-                return
+                break
+        return verdict
+
+    async def _stored(self, attempt: Attempt, done: Done) -> Verdict:
+        """A result beyond what Redis shall hold, as a blob."""
+        lease = attempt.lease
+        for pause_s in (*STORE_PAUSES_S, None):
+            try:
+                blob_id = await self._blobs.store(lease.lane.app, lease.job_id, done.result)
+                return Done(reference(blob_id), apart=True)
+            except Unavailable as error:
+                if pause_s is None or attempt.why in ("lost", "stopping"):
+                    return self._verdict_on(lease, error)
+                await asyncio.sleep(pause_s)
+            except Exception as error:
+                return self._verdict_on(lease, error)
+        raise AssertionError("the last pause is None")
+
+    def _verdict_on(self, lease: Lease, ending: bytes | BaseException) -> Verdict:
+        return judge(lease, ending, self._broker.settings.retry_after_max_s, self._draw)
 
     async def _keep(self, settlement: Settlement) -> None:
         if self._journal is not None:

@@ -24,5 +24,6 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace_ms: int = 30_000  # how long a stopping worker lets attempts finish
     journal_after_ms: int = 10_000  # verdicts of attempts this long go to disk before they go out
     stall_ms: int = 5_000  # no contact with Redis, or a blocked loop, for longer is unhealthy
+    result_redis_max_bytes: int = 16 * 1024 * 1024  # larger ones become blobs at a gateway
     settle_max_bytes: int = 256 * 1024  # results carried by one call of settle
     retry_after_max_s: float = 3_600.0  # cap on a wait that a processor asks for

@@ -14,6 +14,7 @@ import msgspec
 from mode import Service
 
 from streams.attempt import Attempt
+from streams.blobs import Blobs, NoBlobs
 from streams.broker import Broker
 from streams.committer import ROUNDS, Committer
 from streams.durability import Durability
@@ -78,6 +79,7 @@ class Worker(Service):
         bell: Client,
         telemetry: Telemetry | None = None,
         journal: VerdictJournal | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         """`journal` is open already; without one, verdicts wait in memory while Redis is away."""
         super().__init__()
@@ -93,7 +95,7 @@ class Worker(Service):
         }
         self.flows = FlowStore(control, broker)
         self._flows_wait = asyncio.Event()
-        self._performer = Performer(broker, run, self.flows, journal)
+        self._performer = Performer(broker, run, self.flows, journal, blobs or NoBlobs())
         self._bell = bell
         self._wire = Wire(control, broker.keyspace, broker.scripts)
         self.intakes = {
@@ -129,7 +131,7 @@ class Worker(Service):
         verdict: Verdict | None = HandedBack()
         try:
             verdict = await self._performer.perform(attempt)
-            await self._performer.secure(attempt, verdict)
+            verdict = await self._performer.secure(attempt, verdict)
             await self._speaker.finish(lease)
         finally:
             self._settle(attempt, verdict)

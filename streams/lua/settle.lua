@@ -8,7 +8,7 @@
 --       number    int  of this call, rising by journal
 --       rest...   job, token, kind, amount, first, second
 -- kind         amount      first            second
--- done         1: staged   result           -
+-- done         staged bytes, 0 for an inline result, -1 for one that stands for a blob; result; -
 -- again        delay_ms    fault code       fault message     counts as a failure
 -- put_back     delay_ms    fault code       fault message     does not count
 -- dead         -           fault code       fault message
@@ -63,8 +63,10 @@ local function settle(id, token, kind, amount, first, second)
   if kind == 'handed_back' and not job.cancel then
     hand_back(job)
   elseif kind == 'done' then
-    local staged = amount == '1' and token or nil
-    if staged and redis.call('EXISTS', staged_ .. id .. ':' .. token) == 0 then return 'unstaged' end
+    local size = tonumber(amount)
+    local staged = size > 0 and token or nil
+    if staged and redis.call('STRLEN', staged_ .. id .. ':' .. token) ~= size then return 'unstaged' end
+    job.apart = size < 0 or nil -- its callback bears a link
     finish(job, 'succeeded', nil, nil, not staged and first or nil, staged)
   elseif kind == 'dead' then
     finish(job, 'dead', first, second)

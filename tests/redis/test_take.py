@@ -222,14 +222,14 @@ async def test_payloads_in_an_answer_stay_within_their_budget(broker: Broker) ->
     assert sum(lease.payload_bytes for lease in inline) == broker.settings.take_payload_max_bytes
     for lease in leases:
         assert lease.payload_bytes == size
-        assert (lease.payload or await broker.payload(lease.job_id)) == body
+        assert (lease.payload or await broker.payload(lease.job_id, lease.payload_bytes)) == body
 
 
 async def test_a_payload_over_the_inline_limit_travels_apart(broker: Broker) -> None:
     body = b'"' + b"x" * broker.settings.payload_inline_max_bytes + b'"'
     lease = await leased(broker, new_job(body))
     assert lease.payload is None
-    assert await broker.payload(lease.job_id) == body
+    assert await broker.payload(lease.job_id, lease.payload_bytes) == body
 
 
 async def test_it_says_when_to_look_again(redis: "Redis", broker: Broker) -> None:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from streams.blobs import Blobs
 from streams.broker import Broker
 from streams.intake import Closed
 from streams.journal import VerdictJournal
@@ -44,6 +45,7 @@ async def plain_worker(
     telemetry: Telemetry | None = None,
     grace_s: float = 5.0,
     journal: Path | None = None,
+    blobs: Blobs | None = None,
 ) -> AsyncIterator[Worker]:
     slots = slots or {ResourceClass.IO: 10}
     plan = WorkerPlan(f"host-1-{name}", slots, dict.fromkeys(slots, processors), *ollama)
@@ -52,7 +54,14 @@ async def plain_worker(
     if verdicts is not None:
         await verdicts.start()
     worker = Worker(
-        broker, plan, run, control=control, bell=bell, telemetry=telemetry, journal=verdicts
+        broker,
+        plan,
+        run,
+        control=control,
+        bell=bell,
+        telemetry=telemetry,
+        journal=verdicts,
+        blobs=blobs,
     )
     await worker.start()
     async with asyncio.TaskGroup() as actors:
