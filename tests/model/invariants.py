@@ -33,7 +33,7 @@ def check(model: Model, found: Snapshot, wounded: set[str]) -> None:
     ended_callbacks_are_listed(model, found)
     if not any(key.startswith(CALLBACKS) for key in wounded):
         callbacks_have_one_place(model, found)
-    nothing_stays_for_ever(found)
+    everything_has_its_lifetime(model, found)
 
 
 def counters_equal_the_jobs(model: Model, found: Snapshot) -> None:
@@ -174,15 +174,21 @@ def ended_callbacks_are_listed(model: Model, found: Snapshot) -> None:
         assert set(found.get(where)) == ended, where
 
 
-def nothing_stays_for_ever(found: Snapshot) -> None:
-    """Every key is in the table, and lives as long as the table says."""
-    jobs = {job_id: record["state"] for job_id, record in found.under("job_").items()}
-    callbacks = {each: record["status"] for each, record in found.under("callback_").items()}
-    for key, ms in found.lifetimes.items():
-        owner = key.partition(":")[2].partition(":")[2]
-        state = callbacks.get(owner) if ":callback:" in key else jobs.get(owner)
-        fault = fault_of(key, stays=ms == -1, state=state)
-        assert not fault, f"{key}: {fault}"
+def everything_has_its_lifetime(model: Model, found: Snapshot) -> None:
+    """Every key is in the table and lives as long as it says; what is live does not vanish."""
+    stays = {key for key, ms in found.lifetimes.items() if ms == -1}
+    states = {KEYS.key("callback_", each.id): each.status for each in model.callbacks.values()}
+    owned: dict[str, str] = {}
+    for job in model.jobs.values():
+        owned |= dict.fromkeys((KEYS.job(job.id), KEYS.payload(job.id)), job.state)
+        owned[KEYS.result(job.id)] = job.state
+    owners = states | owned
+    for key in found.lifetimes:
+        fault = fault_of(key, stays=key in stays, state=owners.get(key))
+        assert not fault, f"{key.rpartition(':')[0]} {fault}"
+    live = {key for key, state in owned.items() if state not in ENDED and key in found.lifetimes}
+    live |= {key for key, status in states.items() if status is CallbackState.WAITING}
+    assert live <= stays, "what is live would vanish"
 
 
 def healed(model: Model, found: Snapshot, wounded: set[str]) -> set[str]:

@@ -94,7 +94,7 @@ class Machine(RuleBasedStateMachine):
         slots=st.integers(1, 4),
     )
     def begin(self, repeats: int, full: bool, slots: int) -> Any:
-        """With a few jobs, leased to a worker, so that there is something to go wrong."""
+        """With a few jobs, one of them ended, some leased, so that there is what may go wrong."""
         self.link.reset(repeats, full=full)
         self.model = Model()
         self.hands = [Hand(self.link.broker, name) for name in "ab"]
@@ -104,6 +104,7 @@ class Machine(RuleBasedStateMachine):
         self.names = iter(range(1, 10_000))
         for app in APPS:
             self.make(app, 2, "now", ENDINGS)
+        self.cancel(0)  # which is told
         return self.take(0, slots)
 
     # ------------------------------------------------------------ how it is driven
@@ -426,6 +427,15 @@ class Machine(RuleBasedStateMachine):
         answer = at_once(self.link.callbacks.settle(*delivery, verdict))
         assert answer is self.model.settle_callback(*delivery, verdict), "I3: delivery"
 
+    @precondition(lambda self: self.model.callbacks)
+    @rule(target=deliveries, who=st.integers(0, 1), verdict=DELIVERIES)
+    def deliver(self, who, verdict):
+        """A courier's whole round."""
+        taken = self.take_callbacks(who, 3, 0)
+        for delivery in taken.values:
+            self.settle_callback(delivery, verdict)
+        return taken
+
     @rule(some=st.lists(deliveries, min_size=1, max_size=2))
     def renew_callbacks(self, some):
         lost = at_once(self.link.callbacks.renew(some, SETTINGS.lease_ms))
@@ -448,7 +458,8 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.callbacks)
     @rule(which=INDEX)
     def replay_callback(self, which):
-        callback = self.one_of(which, list(self.model.callbacks))
+        ended = [c.id for c in self.model.callbacks.values() if c.status != "waiting"]
+        callback = self.one_of(which, ended or list(self.model.callbacks))
         count = at_once(self.link.callbacks.replay([callback]))
         assert count == self.model.replay_callback(callback)
 
