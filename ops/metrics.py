@@ -16,7 +16,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from streams.model import Again, Dead, Done, HandedBack, Lease, Stopped, Verdict
+from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped, Verdict
 from streams.telemetry import (
     AttemptJudged,
     AttemptStarted,
@@ -142,3 +142,5 @@ def outcome(verdict: Verdict) -> str:
             return "cancelled"
         case HandedBack():
             return "handed_back"
+        case Parked():
+            return "parked"
