@@ -116,7 +116,8 @@ def _judge_runs(
     for run, following in pairwise(runs):
         if run.ended is not None and run.ended > following.began:
             findings.zombies += 1
-            if isinstance(result, dict) and (result["attempt"], result["pid"]) == run.who:
+            won = isinstance(result, dict) and (result["attempt"], result["pid"]) == run.who
+            if won and not _lost_with_a_tail(following.began, hits):
                 findings.doubled.append(f"{job_id}: attempt {run.attempt} won over a newer one")
         if run.failed:
             continue
@@ -125,10 +126,17 @@ def _judge_runs(
             cause = max(causes, key=lambda hit: hit.began)
             findings.extra[cause.what] += 1
             finished = run.ended is not None and run.ended < following.began
-            if cause.what == LOST_TAIL and finished and run.began < cause.began - LATE_S:
+            known = not _lost_with_a_tail(run.began, hits)
+            if cause.what == LOST_TAIL and finished and known:
                 findings.redone.append(f"{job_id}: attempt {run.attempt} was finished")
         else:
             findings.unexplained.append(f"{job_id}: attempt {run.attempt} ran again")
+
+
+def _lost_with_a_tail(moment: float, hits: Sequence[Hit]) -> bool:
+    """Whether Redis may have forgotten what it was told then: a lease, for one."""
+    tails = (hit for hit in hits if hit.what == LOST_TAIL)
+    return any(tail.began - LATE_S <= moment <= tail.ended for tail in tails)
 
 
 def _forgotten(runs: Sequence[Run], result: Any, hits: Sequence[Hit]) -> bool:
@@ -155,7 +163,8 @@ def _recoveries(
     found = []
     for runs in by_job.values():
         for run, following in pairwise(runs):
-            cut_off = death.pids & run.workers and run.ended is None and run.began < death.began
+            cut_off = death.pids & run.workers and run.ended is None
+            cut_off = cut_off and run.began < death.began <= following.began
             away = any(hit.ended >= death.began and hit.began <= following.began for hit in outages)
             if cut_off and not away:
                 found.append((run, following.began - death.began))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.ledger import Findings, Hit, judged, parsed
+from tests.chaos.ledger import LOST_TAIL, Findings, Hit, judged, parsed
 from tests.chaos.plan import Blow, drawn
 
 TOLD = {"state": "succeeded", "result": {"attempt": 1, "pid": 10}}
@@ -55,6 +55,23 @@ def test_a_run_after_its_workers_death_is_explained_and_timed() -> None:
     assert (found.unexplained, found.extra, found.recovery_s) == ([], {"worker killed": 1}, [2.5])
     away = Hit("Redis killed", 6.0, 7.0)
     assert verdict(lines, hits=[KILL, away], told=told, stored=NEWER).recovery_s == []
+
+
+def test_a_lease_that_redis_forgot_with_its_tail_does_not_fence() -> None:
+    lines = [ONE_RUN[0], "a 2 begin 20 2 5.5", ONE_RUN[1], "a 2 end 20 2 9.0"]
+    assert verdict(lines, hits=[KILL, Hit(LOST_TAIL, 5.4, 7.5)]).doubled == []
+    assert verdict(lines, hits=[KILL, Hit(LOST_TAIL, 7.4, 9.5)]).doubled
+
+
+def test_what_was_finished_before_the_tail_that_was_lost_must_not_run_again() -> None:
+    later, both = Hit(LOST_TAIL, 7.5, 9.5), Hit(LOST_TAIL, 4.9, 6.9)
+    assert verdict(AGAIN, hits=[later], stored=NEWER, told={"a": [TOLD]}).redone
+    assert verdict(AGAIN, hits=[both, later], stored=NEWER, told={"a": [TOLD]}).redone == []
+
+
+def test_a_run_that_had_been_taken_over_before_its_worker_died_is_no_recovery() -> None:
+    lines = [ONE_RUN[0], "a 2 begin 20 2 5.2", "a 2 end 20 2 9.0"]
+    assert verdict(lines, hits=[KILL]).recovery_s == []
 
 
 def test_the_same_seed_is_the_same_plan() -> None:
