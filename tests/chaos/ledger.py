@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 LATE_S = 1.2  # a copy of the append-only file is that much behind, with everysec
+FULL = "Redis full"  # goes on with what it has
 LOST_TAIL = "Redis lost its last two seconds"
 
 
@@ -101,7 +102,7 @@ def judged(
             else:
                 findings.untrue.append(f"{job_id}: told {endings[0]['state']}, is {state}")
         _judge_runs(job_id, by_job[job_id], result, hits, findings)
-    outages = [hit for hit in hits if not hit.pids]
+    outages = [hit for hit in hits if not hit.pids and hit.what != FULL]
     for hit in hits:
         if hit.what == "worker killed":
             for run, seconds in _recoveries(hit, by_job, outages):
@@ -123,7 +124,7 @@ def _judge_runs(
             continue
         causes = [hit for hit in hits if _explains(hit, run, following)]
         if causes:
-            cause = max(causes, key=lambda hit: hit.began)
+            cause = max(causes, key=lambda hit: (bool(hit.pids), hit.began))
             findings.extra[cause.what] += 1
             finished = run.ended is not None and run.ended < following.began
             known = not _lost_with_a_tail(run.began, hits)

@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from tests.chaos.cutting import Cut
-from tests.chaos.ledger import LOST_TAIL
+from tests.chaos.ledger import FULL, LOST_TAIL
 
 
 class Blow(StrEnum):
@@ -18,7 +18,7 @@ class Blow(StrEnum):
     KILL_GATEWAY = "gateway killed"
     KILL_REDIS = "Redis killed"
     LOSE_TAIL = LOST_TAIL
-    FILL_REDIS = "Redis full"
+    FILL_REDIS = FULL
     CUT = "connections cut"
 
 
