@@ -64,7 +64,7 @@ def check_json_type(headers: Headers) -> None:
 def check_acceptable(headers: Headers, media: str) -> None:
     """Raise NotAcceptable when the `Accept` header excludes `media`."""
     accept = ",".join(headers.getlist("accept")).lower()
-    if accept in ("", "*/*", media):
+    if accept in ("", "*/*", media) or media == "*/*":  # any kind is answered
         return
     wanted = {}
     for part in accept.split(","):

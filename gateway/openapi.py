@@ -35,12 +35,14 @@ from streams.errors import (
     Unavailable,
 )
 
+BINARY = "application/octet-stream"
 REF = "#/components/schemas/{name}"
 PART = re.compile(r"{(\w+)}")
 HEADERS = {
     ("POST", "/v1/jobs"): ("Idempotency-Key", "Prefer", "traceparent"),
     ("POST", "/v1/jobs:batch"): ("Idempotency-Key", "traceparent"),
     ("GET", "/v1/jobs/{id}"): ("Prefer",),
+    ("GET", "/v1/blobs/{id}"): ("Range", "If-Range"),
     ("GET", "/v1/jobs/{id}/events"): ("Last-Event-ID", "Prefer"),
     ("GET", "/v1/jobs/{id}/stream"): ("Last-Event-ID", "Prefer"),
     ("GET", "/v1/events"): ("Last-Event-ID", "Prefer"),
@@ -124,7 +126,7 @@ def _kinds(described: Iterable[Operation]) -> Iterable[Any]:
     yield Problem
     for operation in described:
         for kind in (operation.body, operation.query, *operation.answers.values()):
-            if kind is not None:
+            if kind not in (None, bytes):
                 yield kind
 
 
@@ -143,7 +145,9 @@ def _operation(operation: Operation, schema_of: Json, components: Json) -> Json:
     }
     if operation.scope is not None:
         document["security"] = [{"key": [operation.scope]}]
-    if operation.body is not None:
+    if operation.body is bytes:
+        document["requestBody"] = {"required": True, "content": {BINARY: {"schema": {}}}}
+    elif operation.body is not None:
         document["requestBody"] = {
             "required": has_required(operation.body),
             "content": {JSON: {"schema": schema_of[operation.body]}},
@@ -169,7 +173,7 @@ def _answer(operation: Operation, kind: Any, schema_of: Json) -> Json:
         return {"description": "Done"}
     described: Json = {
         "description": operation.summary,
-        "content": {operation.media: {"schema": schema_of[kind]}},
+        "content": {operation.media: {"schema": {} if kind is bytes else schema_of[kind]}},
     }
     if links := LINKS.get(operation.run.__name__):
         given = {"id": "$response.body#/id"}
@@ -182,7 +186,7 @@ def _problems(operation: Operation) -> Json:
     errors: list[type[Trouble]] = [*operation.errors, *ANY]
     if operation.scope is not None:
         errors += KEYED
-    if operation.body is not None:
+    if operation.body not in (None, bytes):
         errors += BODIED
     if operation.query is not None:
         errors.append(InvalidInput)

@@ -9,6 +9,7 @@ from mode import Service
 
 from gateway.acceptor import Acceptor, DirectAcceptor
 from gateway.audit import AuditLog
+from gateway.blob_keeper import BlobKeeper
 from gateway.copies import DiskCopy
 from gateway.feed import Feed
 from gateway.journal.measures import SpoolMetrics
@@ -83,9 +84,11 @@ class GatewayParts(Service):
         super().__init__()
         self.settings = settings
         self.clock = clock or SystemClock()
+        blobs: BlobKeeper | None = None,
         self.broker = stores.broker
         self.inspector = stores.inspector
         self.directory = stores.directory
+        self.blobs = blobs
         self.callbacks = stores.callbacks
         self.schedules = stores.schedules
         self.flow_reader = stores.flows

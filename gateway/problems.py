@@ -52,6 +52,16 @@ class TooSlow(Rejected):
     code = "request_timeout"
 
 
+class RangeRefused(Rejected):
+    """A `Range` that begins behind the end of what has `size` bytes."""
+
+    code = "range_refused"
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
 class UnsupportedMediaType(Rejected):
     """A body that is not declared as JSON, or is declared as compressed."""
 
@@ -146,6 +156,7 @@ STATUSES: dict[str, tuple[int, str]] = {
     "too_large": (413, "The request is over a limit"),
     "uri_too_long": (414, "The URL is too long"),
     "unsupported_media_type": (415, "The body must be application/json"),
+    "range_refused": (416, "There are no such bytes"),
     "expectation_failed": (417, "Only 100-continue can be expected"),
     "rejected": (422, "The request can never succeed as it is"),
     "invalid_input": (422, "A value has the wrong type or range"),
@@ -257,6 +268,8 @@ def _faults_of(error: Exception) -> tuple[FieldFault, ...]:
 def _headers_of(error: Exception, status: int) -> dict[str, str]:
     if isinstance(error, MethodNotAllowed):
         return {"allow": ", ".join(error.allow)}
+    if isinstance(error, RangeRefused):
+        return {"content-range": f"bytes */{error.size}"}
     if status == 401:
         return {"www-authenticate": 'Bearer realm="roughneck"'}
     if isinstance(error, RateLimited):

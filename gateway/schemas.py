@@ -6,6 +6,7 @@ import msgspec
 from jsonschema_rs import ValidationError, ValidationErrorKind, Validator, validator_for
 
 from gateway.problems import InvalidFields
+from streams.blobs import references
 from streams.directory import FlowCard, ProcessorCard
 from streams.errors import ConfigError
 
@@ -37,10 +38,15 @@ class PayloadSchemas:
             raise InvalidFields(found)
 
     def errors(self, card: Card, payload: object) -> Iterator[ValidationError]:
-        """Everything in which `payload` does not fit."""
+        """Everything in which `payload` does not fit, but what a blob holds: workers see that."""
         validator = self._validator(card)
-        if not validator.is_valid(payload):
-            yield from validator.iter_errors(payload)
+        if validator.is_valid(payload):
+            return
+        blobs = [place for place, _ in references(payload)]
+        for error in validator.iter_errors(payload):
+            path = tuple(error.instance_path)
+            if not any(path[: len(place)] == place[: len(path)] for place in blobs):
+                yield error
 
     def _validator(self, card: Card) -> Validator:
         schema, key = bytes(card.input_schema), (type(card), card.name)

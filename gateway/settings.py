@@ -45,5 +45,11 @@ class GatewaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stop_s: Seconds = 10.0  # requests under way may take this long when the gateway stops
     secret_overlap_s: Seconds = 86_400.0  # how long the old secret signs on after a rotation
     metrics_open_to_loopback: bool = True  # False: /metrics needs a key from anywhere
+    blob_folder: str = "~/.roughneck/blobs"  # empty: no blobs
+    blob_max_bytes: Positive = 256 * 1024 * 1024  # of one
+    blob_app_max_bytes: Positive = 4 * 1024 * 1024 * 1024  # of one app's
+    blob_disk_free_bytes: Annotated[int, msgspec.Meta(ge=0)] = 1024 * 1024 * 1024  # left to others
+    blob_orphan_s: Positive = 86_400  # how long a blob is kept that no job refers to
+    blob_url: str = ""  # where workers reach this gateway; empty: as it listens
     trusted_proxies: tuple[str, ...] = ()  # networks whose X-Forwarded-For is believed
     audit_file: str = "~/.roughneck/audit.log"  # what operators did; empty: not kept

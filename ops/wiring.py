@@ -2,13 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mode import Service
 
 from gateway.app import build_app
 from gateway.audit import AuditLog, path_of
+from gateway.blob_chore import BlobMinder
+from gateway.blob_keeper import BlobKeeper
+from gateway.blob_store import DiskBlobs, Limits
 from gateway.courier import Courier
 from gateway.courier_metrics import CourierMetrics
 from gateway.declared import DeclaredSchedules
@@ -19,6 +22,7 @@ from gateway.posting import Poster
 from gateway.pressure import Pressure
 from gateway.sealing import Seals
 from gateway.server import GatewayServer
+from gateway.settings import GatewaySettings
 from ops.chores import Minder
 from ops.declared import declared_schedules
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
@@ -27,6 +31,7 @@ from processors.dependencies.guard import Guard
 from streams.clock import SystemClock
 from streams.durability import Durability
 from streams.flows import FlowStore
+from streams.loops import Chore
 from streams.loops.expirer import Expirer
 from streams.loops.flow_mover import FlowMover
 from streams.loops.promoter import Promoter
@@ -72,16 +77,45 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         seals=seals_of(settings, make=True),
     )
     services: list[Service] = [Connected([control, reading, waiting])]
+        blobs=build_blobs(settings.gateway),
     if with_courier:
         told = CourierMetrics()
         parts.metrics.add(told.registry)
         services += build_courier(settings, told)
     server = GatewayServer(build_app(parts), parts)
     declared = DeclaredSchedules(declared_schedules(settings), parts)
-    return [*services, server, declared, gateway_chores(engine), Said(lambda: {"url": server.url})]
+    chores = gateway_chores(engine, blob_chores(parts, server, settings.gateway))
+    return [*services, server, declared, chores, Said(lambda: {"url": server.url})]
 
 
-def gateway_chores(engine: Engine) -> Minder:
+def build_blobs(settings: GatewaySettings) -> BlobKeeper | None:
+    """What keeps blobs; None where the settings name no folder. Raises ConfigError."""
+    if not settings.blob_folder:
+        return None
+    limits = Limits(settings.blob_app_max_bytes, settings.blob_disk_free_bytes)
+    store = DiskBlobs(Path(settings.blob_folder).expanduser(), limits, SystemClock())
+    return BlobKeeper(store, max_bytes=settings.blob_max_bytes, orphan_s=settings.blob_orphan_s)
+
+
+def blob_chores(
+    parts: GatewayParts, server: GatewayServer, settings: GatewaySettings
+) -> list[Chore]:
+    """What a gateway that keeps blobs has to do."""
+    if parts.blobs is None:
+        return []
+    return [
+        BlobMinder(
+            parts.blobs,
+            lambda: settings.blob_url or server.url,
+            parts.directory,
+            parts.inspector,
+            parts.acceptor,
+            parts.clock,
+        )
+    ]
+
+
+def gateway_chores(engine: Engine, more: Sequence[Chore] = ()) -> Minder:
     """What must go on although no worker lives: delays, expiry, schedules, the end of flows."""
     return Minder(
         [
@@ -91,6 +125,7 @@ def gateway_chores(engine: Engine) -> Minder:
             FlowMover(FlowStore(engine.redis, engine.broker)),
         ]
     )
+            *more,
 
 
 def journal_folder(settings: Settings) -> Path | None:

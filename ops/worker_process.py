@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mode import Service
 
+from gateway.blob_link import GatewayBlobs
 from gateway.redaction import redact
 from ops.chores import ManifestPublisher, OllamaWatch
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
@@ -84,6 +85,8 @@ class WorkerProcess(Service):
         plan = await self._plan(registry, ollama)
         journal = VerdictJournal(journal_folder(settings))
         await self._begin(journal)
+        blobs = GatewayBlobs(self._engine.directory.blob_places, SystemClock())
+        await self._begin(blobs)
         self._worker = Worker(
             self._engine.broker,
             plan,
@@ -92,6 +95,7 @@ class WorkerProcess(Service):
             bell=bell,
             telemetry=self._telemetry,
             journal=journal,
+            blobs=blobs,
         )
         self._listen()
         self._runtime = Runtime(self._worker, self._chores(registry, ollama, classes))

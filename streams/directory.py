@@ -97,6 +97,14 @@ class ApiKey(msgspec.Struct, frozen=True):
     replaced_by: str = ""  # the key that was made to take its place
 
 
+class BlobPlace(msgspec.Struct, frozen=True):
+    """Where workers reach a store of blobs, and the secret by which they sign."""
+
+    url: str  # of a gateway
+    secret: str
+    seen_ms: int
+
+
 class AppLimits(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an app may ask of the gateways; None is no limit."""
 
@@ -172,6 +180,14 @@ class Directory:
     async def app_limits(self) -> dict[str, AppLimits]:
         """The limits by app."""
         return await self._all("app_limits", AppLimits)
+
+    async def announce_blobs(self, store: str, place: BlobPlace) -> None:
+        """Say where a store of blobs is reached."""
+        await self._put("blob_stores", store, place)
+
+    async def blob_places(self) -> dict[str, BlobPlace]:
+        """Where the stores of blobs are reached, by name."""
+        return await self._all("blob_stores", BlobPlace)
 
     async def apps(self) -> set[str]:
         """The apps that ever submitted a job."""

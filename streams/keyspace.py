@@ -47,6 +47,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     endpoint_        HASH    until forgotten  an endpoint's breaker, and whether it is disabled
     keys             HASH    permanent      API keys by id, hashed
     key_uses         HASH    permanent      when each API key was last used, within a minute
+    blob_stores      HASH    permanent      where stores of blobs are reached, and what signs
     app_limits       HASH    permanent      what apps may ask of gateways; `*` is for all others
     rate_            STRING  while in use   by app|what: when its allowance is full again
     schedule_        HASH    until forgotten  by app|name: a schedule and how far it has come
@@ -76,7 +77,7 @@ PLAIN = frozenset(
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callback_lanes", "callback_leases"),
         *("callback_hosts", "callback_due", "callback_dead", "callback_done", "callback_counts"),
-        *("key_uses", "app_limits", "schedules", "schedule_due", "named_flows"),
+        *("key_uses", "app_limits", "schedules", "schedule_due", "named_flows", "blob_stores"),
     )
 )
 PREFIXES = frozenset(

@@ -13,7 +13,7 @@ class ProcessorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """The host's defaults, each with its unit."""
 
     folders: tuple[str, ...] = ()  # extra folders with processors
-    result_max_bytes: Bytes = 16 * 1024 * 1024
+    result_max_bytes: Bytes = 64 * 1024 * 1024
     dependency_check_s: Seconds = 10.0  # the longest a dependency may take to answer at boot
     stop_grace_s: Seconds = 2.0  # between asking an attempt to stop and ending it
     cpu_jobs_max: Count = 200  # jobs that one child process runs before a fresh one follows
