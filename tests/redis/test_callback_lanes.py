@@ -17,6 +17,7 @@ from streams.deliveries import (
 )
 from streams.directory import Endpoint
 from streams.endpoints import EndpointHealth
+from streams.errors import OutOfMemory
 from streams.model import CallbackRequest, State
 from streams.settings import EngineSettings
 from tests.redis.scenes import KEYS
@@ -385,3 +386,22 @@ async def test_callbacks_are_found_by_endpoint_and_by_when_their_jobs_ended(post
     assert await found(since_ms=ends[-1]) == ends.count(ends[-1])
     assert await found(until_ms=ends[0]) == 0
     assert await found(since_ms=ends[0], until_ms=ends[-1] + 1) == 4
+
+
+async def test_deliveries_go_on_when_redis_is_full(post: Post) -> None:
+    await post.register("a")
+    await post.record("a", 6)
+    await post.redis.config_set("maxmemory", 1)
+    try:
+        leases = await post.take()
+        assert len(leases) == 4
+        assert await post.store.renew([(one.id, one.token) for one in leases]) == frozenset()
+        for lease, verdict in zip(leases, (Delivered(200), FAILED, GONE, FAILED), strict=True):
+            await post.settle(lease, verdict)
+        assert await post.take() == []
+        with pytest.raises(OutOfMemory):
+            await post.store.replay([leases[0].id])
+    finally:
+        await post.redis.config_set("maxmemory", 0)
+    counts = await post.store.counts()
+    assert counts == {"recorded": 6, "waiting": 2, "delivered": 1, "dead": 3}

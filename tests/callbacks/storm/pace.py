@@ -52,6 +52,7 @@ async def _round(
     scene: Scene, healthy: list[tuple[str, str]], callbacks: int, *, beside: bool
 ) -> float:
     """Seconds until the healthy ones have had theirs; `beside` bad ones with a backlog in front."""
+    await until(lambda: _quiet(scene), what="the end of the round before", limit_s=120)
     bad = [(await scene.register(address), address) for address in BAD] if beside else []
     await scene.record([one for _ in range(100) for one in bad])
     before = (await scene.counts()).get("delivered", 0)
@@ -65,9 +66,9 @@ async def _round(
     took_s = time.monotonic() - began
     for endpoint, _ in bad:
         await scene.registrar.store.delete(endpoint)
-
-    async def quiet() -> bool:
-        return not (await scene.counts()).get("waiting", 0)
-
-    await until(quiet, what="the bad ones' dead letters", limit_s=120)
     return took_s
+
+
+async def _quiet(scene: Scene) -> bool:
+    """Whether nothing is left of the round before."""
+    return not (await scene.counts()).get("waiting", 0)

@@ -64,7 +64,7 @@ async def storm(
     tempers = {f"127.0.1.{n + 1}": "healthy" for n in range(endpoints)}
     for index, address in enumerate(luck.sample(sorted(tempers), bad)):
         tempers[address] = TEMPERS[index % len(TEMPERS)]
-    async with opened(folder, tempers, seed, SCALED) as scene:
+    async with opened(folder, tempers, seed, scaled(callbacks)) as scene:
         registered = [(await scene.register(address), address) for address in tempers]
         for _ in range(2):
             await scene.couriers.start()
@@ -79,6 +79,16 @@ async def storm(
             lambda: _ended(scene, callbacks), what="every end", limit_s=300 + callbacks / 20
         )
         return await _outcome(scene, Counter(tempers.values()), time.monotonic() - began)
+
+
+def scaled(callbacks: int) -> dict[str, str]:
+    """Settings for a storm of that size: the longer it lasts, the more patient."""
+    patience_s = 4 + callbacks / 1_000
+    return SCALED | {
+        "courier.total_timeout_s": str(patience_s),
+        "courier.lease_ms": str(round(patience_s * 1_500)),
+        "courier.give_up_s": str(5 + callbacks / 300),
+    }
 
 
 async def _ended(scene: Scene, least: int) -> bool:
