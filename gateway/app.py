@@ -26,6 +26,7 @@ from gateway import (
     events,
     flows,
     health,
+    job_control,
     jobs,
     keys,
     limits,
@@ -41,8 +42,8 @@ from gateway.problems import MethodNotAllowed, NotFound, problem_response
 from gateway.sse import EventStream
 
 MODULES = (
-    *(jobs, flows, deadletters, classes, endpoints, callbacks, schedules, catalog, apps, keys),
-    *(events, streaming, health),
+    *(jobs, job_control, flows, deadletters, classes, endpoints, callbacks, schedules, catalog),
+    *(apps, keys, events, streaming, health),
 )
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from gateway.age import made_ms
 from gateway.auth import Scope, app_filter, sees
 from gateway.call import JSON, Call, Operation, answer, decode
-from gateway.making import check_same, make_job, origin_of, wait_of
+from gateway.making import accepted_as, make_job, origin_of, wait_of
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import KeyReused, MalformedJson, is_outage, problem_of
 from gateway.submission import Origin, check_payload_size
@@ -34,7 +34,9 @@ from streams.errors import (
     TooLarge,
     Trouble,
     Unavailable,
+    Undecided,
     Unfinished,
+    UniqueTaken,
     UnknownEndpoint,
     UnknownJob,
     UnknownProcessor,
@@ -61,12 +63,12 @@ async def submit(call: Call) -> Response:
     job = await make_job(call.parts, request, origin_of(call))
     await call.admit(1)
     (submitted,) = await call.parts.acceptor.accept([job])
-    check_same(submitted)
+    submitted = accepted_as(job, submitted)
     wait_s = wait_of(call)
-    headers = {"location": f"/v1/jobs/{job.id}"}
+    headers = {"location": f"/v1/jobs/{submitted.id}"}
     if wait_s is not None:
         headers["preference-applied"] = f"wait={wait_s:g}"
-        ended = await _ended_view(call, job.id, wait_s)
+        ended = await _ended_view(call, submitted.id, wait_s)
         if ended is not None:
             return answer(ended, 200, headers)
     return answer(_accepted(submitted), 202, headers)
@@ -89,7 +91,7 @@ async def submit_batch(call: Call) -> Response:
     items: list[BatchAnswer] = []
     for index, one in enumerate(judged):
         if isinstance(one, NewJob):
-            items.append(_item_answer(index, next(answers)))
+            items.append(_item_answer(index, one, next(answers)))
         else:
             items.append(_refused(index, one))
     accepted = sum(item.job is not None for item in items)
@@ -162,6 +164,8 @@ async def retry_job(call: Call) -> Response:
     (outcome,) = await call.parts.broker.replay([job.id])
     if outcome == "gone":
         raise JobGone("the job's payload outlived its retention")
+    if outcome == "taken":
+        raise UniqueTaken("another job has its unique key")
     if outcome == "in_flow":
         raise WrongState(f"the job is a stage of a flow: POST /v1/flows/{job.flow}:retry")
     if outcome != "replayed":
@@ -191,16 +195,15 @@ async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> N
         request = decode(item, JobRequest)
         check_payload_size(request.payload, call.parts.settings.body_max_bytes)
         return await make_job(call.parts, request, origin)
-    except (Rejected, OutOfMemory, ClassFull) as error:
+    except (Rejected, OutOfMemory, ClassFull, Undecided) as error:
         return error
 
 
-def _item_answer(index: int, submitted: Submitted) -> BatchAnswer:
+def _item_answer(index: int, job: NewJob, submitted: Submitted) -> BatchAnswer:
     try:
-        check_same(submitted)
+        return BatchAnswer(index, 202, _accepted(accepted_as(job, submitted)))
     except Rejected as error:
         return _refused(index, error)
-    return BatchAnswer(index, 202, _accepted(submitted))
 
 
 def _refused(index: int, error: Trouble) -> BatchAnswer:
@@ -232,7 +235,10 @@ async def _view(call: Call, job: Job, *, with_result: bool) -> JobView:
     return JobView.of(job, result)
 
 
-REFUSALS = (InvalidInput, MalformedJson, UnknownProcessor, UnknownEndpoint, TooLarge, KeyReused)
+REFUSALS = (
+    *(InvalidInput, MalformedJson, UnknownProcessor, UnknownEndpoint, TooLarge, KeyReused),
+    UniqueTaken,
+)
 
 OPERATIONS = (
     Operation(
@@ -300,6 +306,6 @@ OPERATIONS = (
         retry_job,
         Scope.SUBMIT,
         answers={202: JobAccepted},
-        errors=(UnknownJob, JobGone, WrongState),
+        errors=(UnknownJob, JobGone, WrongState, UniqueTaken),
     ),
 )

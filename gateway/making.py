@@ -14,8 +14,8 @@ from gateway.submission import Origin
 from gateway.wire import JobRequest
 from gateway.wire_flows import FlowRequest
 from streams.directory import FlowCard
-from streams.errors import InvalidInput, UnknownEndpoint
-from streams.model import Lane, NewJob, Submitted
+from streams.errors import InvalidInput, UniqueTaken, UnknownEndpoint
+from streams.model import Conflict, Lane, NewJob, Submitted
 
 KEY_HEADER = re.compile(r"[!-~]{1,255}")
 WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
@@ -30,9 +30,10 @@ async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> 
     if flow is not None:
         plan = await _plan(parts, request, flow, origin)
         _check_lanes(parts, plan.lanes)
+        parts.acceptor.check(plan.job.lane, plan.job.unique)
         return plan.job
     job = await _single(parts, request, origin)
-    parts.acceptor.check(job.lane)
+    parts.acceptor.check(job.lane, job.unique)
     return job
 
 
@@ -145,6 +146,19 @@ def wait_of(call: Call) -> float | None:
     """The seconds of `Prefer: wait=N`, capped; None without it."""
     match = WAIT.search(call.request.headers.get("prefer", ""))
     return None if match is None else min(float(match[1]), call.parts.settings.wait_max_s)
+
+
+def accepted_as(job: NewJob, submitted: Submitted) -> Submitted:
+    """The job that stands for a submit: itself, or the one that has its unique key.
+
+    Raises KeyReused, and UniqueTaken where the submit wanted to be refused then.
+    """
+    check_same(submitted)
+    if not submitted.holder:
+        return submitted
+    if job.unique is not None and job.unique.on_conflict is Conflict.REFUSE:
+        raise UniqueTaken(f"{submitted.holder} has the unique key", submitted.holder)
+    return Submitted(submitted.holder, submitted.state, created=False)
 
 
 def check_same(submitted: Submitted) -> None:

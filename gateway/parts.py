@@ -28,7 +28,9 @@ from gateway.waiting import EndingWatch
 from processors.dependencies.guard import parse_url
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
+from streams.circumstances import CircumstanceReader
 from streams.clock import Clock, SystemClock
+from streams.control import Control
 from streams.directory import ApiKey, AppLimits, Directory, Endpoint, FlowCard, ProcessorCard
 from streams.errors import Unavailable
 from streams.events import EventReader
@@ -57,6 +59,8 @@ class Stores:
     rates: RateStore
     schedules: ScheduleStore
     flows: FlowReader
+    control: Control
+    circumstances: CircumstanceReader
 
 
 class GatewayParts(Service):
@@ -84,7 +88,7 @@ class GatewayParts(Service):
         super().__init__()
         self.settings = settings
         self.clock = clock or SystemClock()
-        blobs: BlobKeeper | None = None,
+        blobs: BlobKeeper | None = (None,)
         self.broker = stores.broker
         self.inspector = stores.inspector
         self.directory = stores.directory
@@ -92,6 +96,8 @@ class GatewayParts(Service):
         self.callbacks = stores.callbacks
         self.schedules = stores.schedules
         self.flow_reader = stores.flows
+        self.control = stores.control
+        self.circumstances = stores.circumstances
         overlap_s = settings.secret_overlap_s
         self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s

@@ -62,6 +62,8 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         RateStore(control, engine.keyspace, engine.broker.scripts),
         engine.schedules,
         looking.flows,
+        control=engine.control,
+        circumstances=looking.circumstances,
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)
