@@ -16,7 +16,7 @@ from gateway.problems import is_outage
 from gateway.settings import GatewaySettings
 from streams.broker import Broker
 from streams.errors import Unavailable
-from streams.model import Job, Lane, NewJob, Submitted
+from streams.model import Job, Lane, NewJob, Submitted, UniqueKey
 
 if TYPE_CHECKING:
     from gateway.journal.acceptor import Spool
@@ -30,8 +30,8 @@ STOPPING = "the gateway stops"
 class Acceptor(Protocol):
     """Takes responsibility for jobs: once `accept` has returned, they are not lost."""
 
-    def check(self, lane: Lane) -> None:
-        """Raise OutOfMemory or ClassFull when a job of this lane shall come later."""
+    def check(self, lane: Lane, unique: UniqueKey | None = None) -> None:
+        """Raise OutOfMemory, ClassFull or Undecided when a job of this lane shall come later."""
         ...
 
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
@@ -77,7 +77,7 @@ class DirectAcceptor(Service):
         self._arrived = asyncio.Event()
         self._callers: list[asyncio.Future[None]] = []
 
-    def check(self, lane: Lane) -> None:
+    def check(self, lane: Lane, unique: UniqueKey | None = None) -> None:
         """Any job may come: Redis itself says when it is full."""
 
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import msgspec
+from msgspec import UNSET
 from starlette.responses import Response
 
 from gateway.auth import EVERY_APP, Scope, sees
 from gateway.call import Call, Operation, answer
 from gateway.problems import NotFound
+from gateway.wire_control import RateLimit
 from gateway.wire_registry import ClassDetail, ClassPatch, LaneDetail, PoolDetail
 from streams.directory import ApiKey
 from streams.errors import InvalidInput, NotAllowed
@@ -40,15 +43,20 @@ async def resume_class(call: Call) -> Response:
 
 
 async def limit_class(call: Call) -> Response:
-    """Change totals of pools and concurrency of apps; workers obey at their next take."""
+    """Change totals of pools, concurrency of apps, and rates; workers obey at their next take."""
     name = _class_for_operator(call)
     request = await call.body(ClassPatch)
     _check_pools(name, list(request.limits))
-    call.note(limits=request.limits, app_limits=request.app_limits)
+    call.note(**msgspec.to_builtins(request))
     for pool, total in request.limits.items():
         await call.parts.broker.set_limit(pool, total)
     for app, concurrency in request.app_limits.items():
         await call.parts.broker.set_app_limit(name, app, concurrency)
+    control = call.parts.control
+    if request.rate is not UNSET:
+        await control.set_rate(name, request.rate.rate if request.rate else None)
+    for app, limit in request.app_rates.items():
+        await control.set_rate(name, limit.rate if limit else None, app)
     return answer(await _detail(call, name))
 
 
@@ -76,6 +84,11 @@ def class_detail(view: ClassView, key: ApiKey) -> ClassDetail:
         oldest_age_s=view.oldest_age_ms / 1_000,
         pools={name: PoolDetail(pool.leases, pool.limit) for name, pool in view.pools.items()},
         lanes=lanes,
+        rate=RateLimit.of(view.rate) if view.rate else None,
+        app_limits={app: one for app, one in view.app_limits.items() if sees(key, app)},
+        app_rates={
+            app: RateLimit.of(rate) for app, rate in view.app_rates.items() if sees(key, app)
+        },
     )
 
 

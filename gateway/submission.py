@@ -15,7 +15,7 @@ from processors.dependencies.guard import Refused, lies_under, parse_url
 from streams.directory import Endpoint, ProcessorCard
 from streams.errors import InvalidInput, TooLarge, UnknownEndpoint
 from streams.ids import job_id_for_key, new_job_id
-from streams.model import CallbackRequest, Lane, NewJob
+from streams.model import CallbackRequest, Conflict, Lane, NewJob, UniqueKey
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -54,7 +54,20 @@ def new_job(
         tags=request.tags,
         trace=origin.trace,
         digest=digest_of(card.name, payload) if key else "",
+        unique=unique_of(request),
     )
+
+
+def unique_of(request: JobRequest) -> UniqueKey | None:
+    """The unique key that a submit asks for. Raises InvalidInput for what does not go together."""
+    if request.unique_key is None:
+        if request.unique_for_s is not None:
+            raise InvalidInput("needs a unique_key", "$.unique_for_s")
+        return None
+    if request.unique_for_s is not None and request.on_conflict is Conflict.REPLACE:
+        raise InvalidInput("goes with refuse and existing only", "$.unique_for_s")
+    window_ms = max(1, round(request.unique_for_s * 1_000)) if request.unique_for_s else 0
+    return UniqueKey(request.unique_key, request.on_conflict, window_ms)
 
 
 def digest_of(processor: str, payload: object) -> str:

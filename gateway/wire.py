@@ -11,12 +11,22 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from gateway.problems import Problem
-from streams.model import CallbackRequest, Fault, Job, Priority, ResourceClass, State
+from streams.model import (
+    CallbackRequest,
+    Conflict,
+    Fault,
+    Job,
+    Priority,
+    ResourceClass,
+    State,
+    UniqueKey,
+)
 
 T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 YEAR_S = 366 * 86_400
+WEEK_S = 7 * 86_400
 LAST_MS = 253_402_300_799_999  # the end of the year 9999
 
 # In Python `$` lets a line's end pass, in JSON Schema it does not: hence the `(?!\n)` behind it.
@@ -72,6 +82,9 @@ class JobRequest(Request, frozen=True):
     timeout_s: Annotated[float, Meta(gt=0, le=86_400)] | None = None
     callback: CallbackTarget | None = None
     tags: Annotated[tuple[Tag, ...], Meta(max_length=16)] = ()
+    unique_key: Tag | None = None  # one job of the app at a time has it
+    on_conflict: Conflict = Conflict.REFUSE
+    unique_for_s: Annotated[float, Meta(gt=0, le=WEEK_S)] | None = None  # or until the job ends
     idempotency_key: IdempotencyKey | None = None  # wins over the header, for items of a batch
 
 
@@ -142,6 +155,7 @@ class JobView(msgspec.Struct, frozen=True):
     error: Fault | None
     callback: CallbackRequest | None
     tags: tuple[str, ...]
+    unique: UniqueKey | None
     links: JobLinks
     flow: str = ""  # of a stage's job: its flow
     stage: str = ""  # `name`, or `name:index` of one item
@@ -175,6 +189,7 @@ class JobView(msgspec.Struct, frozen=True):
             error=job.fault,
             callback=shown_callback(job.callback),
             tags=job.tags,
+            unique=job.unique,
             links=links_of(job.id),
             flow=job.flow,
             stage=job.stage,

@@ -22,6 +22,7 @@ from gateway.wire import (
     moment,
     shown_url,
 )
+from gateway.wire_control import RateLimit
 from streams.callbacks import CallbackState, CallbackView
 from streams.directory import ApiKey, AppLimits, Endpoint, ProcessorCard
 from streams.endpoints import EndpointHealth
@@ -289,13 +290,18 @@ class ClassDetail(msgspec.Struct, frozen=True):
     oldest_age_s: float
     pools: dict[str, PoolDetail]
     lanes: tuple[LaneDetail, ...]
+    rate: RateLimit | None
+    app_limits: dict[str, int]
+    app_rates: dict[str, RateLimit]
 
 
 class ClassPatch(Request, frozen=True):
-    """New limits: totals by pool, concurrency by app. Null removes a limit."""
+    """New limits: totals by pool, concurrency by app, rates. Null removes a limit."""
 
     limits: dict[str, Limit | None] = msgspec.field(default_factory=dict)
     app_limits: dict[Name, Limit | None] = msgspec.field(default_factory=dict)
+    rate: RateLimit | UnsetType | None = UNSET  # of all apps together
+    app_rates: dict[Name, RateLimit | None] = msgspec.field(default_factory=dict)
 
 
 class ProcessorView(msgspec.Struct, frozen=True):

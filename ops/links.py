@@ -24,6 +24,7 @@ from ops.settings import RedisSettings, Settings, hide_password
 from streams.audit import Audit
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
+from streams.circumstances import CircumstanceReader
 from streams.control import Control
 from streams.directory import Directory
 from streams.errors import ConfigError, Unavailable
@@ -53,6 +54,7 @@ class Engine:
     schedules: ScheduleStore
     flows: FlowReader
     control: Control
+    circumstances: CircumstanceReader
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -137,6 +139,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         schedules=ScheduleStore(redis, keyspace, broker.scripts),
         flows=FlowReader(redis, keyspace),
         control=Control(redis, keyspace, broker.scripts),
+        circumstances=CircumstanceReader(redis, keyspace),
     )
 
 

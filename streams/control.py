@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from streams.keyspace import Keyspace
+from streams.limits import rate_field, rate_text
 from streams.model import Priority, Rate, ResourceClass, State
 from streams.scripts import Client, Scripts, text, translated
 
@@ -65,28 +66,13 @@ class Control:
         return int(await self._scripts.run("log", *arguments))
 
     async def set_rate(
-        self, resource_class: ResourceClass, rate: Rate | None, app: str = ""
+        self, resource_class: ResourceClass, rate: Rate | None, app: str | None = None
     ) -> None:
         """How many attempts of a class, or of one app in it, may start in a time; None for any."""
         field = rate_field(resource_class, app)
         with translated():
-            await self._redis.hdel(self._keys.key("pace_", resource_class), app)
+            await self._redis.hdel(self._keys.key("pace_", resource_class), app or "")
             if rate is None:
                 await self._redis.hdel(self._keys.key("limits"), field)
             else:
                 await self._redis.hset(self._keys.key("limits"), field, rate_text(rate))
-
-
-def rate_field(resource_class: str, app: str = "") -> str:
-    """The field of the limits that holds a rate."""
-    return f"rate|{resource_class}|{app}" if app else f"rate|{resource_class}"
-
-
-def rate_text(rate: Rate) -> str:
-    """How a rate stands among the limits."""
-    return f"{rate.jobs} {rate.per_ms} {rate.burst}"
-
-
-def parse_rate(stored: str) -> Rate:
-    """The rate that `rate_text` wrote."""
-    return Rate(*map(int, stored.split()))

@@ -90,6 +90,7 @@ def _earlier(number: int, line: bytes, logs: Mapping[int, bytes]) -> AttemptReco
 def _newest(number: int, row: Mapping[bytes, bytes], logs: Mapping[int, bytes]) -> AttemptRecord:
     state, code = State(text(row[b"state"])), text(row.get(b"code"))
     ended = state.ended
+    failed = ended and state is not State.SUCCEEDED  # else the fault is that of an earlier one
     progress = text(row.get(b"progress"))
     return AttemptRecord(
         number=number,
@@ -97,7 +98,7 @@ def _newest(number: int, row: Mapping[bytes, bytes], logs: Mapping[int, bytes]) 
         ended_ms=int(row.get(b"end", 0)) if ended else 0,
         worker=text(row.get(b"worker")),
         ending=_ending(state),
-        fault=Fault(code, text(row.get(b"error"))) if ended and code else None,
+        fault=Fault(code, text(row.get(b"error"))) if failed and code else None,
         progress=float(progress) if progress else None,
         note=text(row.get(b"note")),
         log=parse_log(logs.get(number, b"")),

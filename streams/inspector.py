@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,9 +10,12 @@ from streams.audit import Audit
 from streams.broker import parse_callback, parse_unique
 from streams.history import AttemptRecord, parse_attempts
 from streams.keyspace import GROUP, Keyspace
+from streams.limits import parse_rate, rate_field
 from streams.listing import EVERY_JOB, JobFilter, JobListing
-from streams.model import Fault, Job, Lane, Page, Priority, ResourceClass, State
+from streams.model import Fault, Job, Lane, Page, Priority, Rate, ResourceClass, State
 from streams.scripts import Client, text, translated
+
+T = TypeVar("T")
 
 # What parse_job reads of a record; beside it stand attempts and what they logged.
 JOB_FIELDS = (
@@ -51,6 +54,9 @@ class ClassView(msgspec.Struct, frozen=True):
     pools: dict[str, PoolView]
     lanes: list[LaneView]
     oldest_age_ms: int = 0
+    rate: Rate | None = None
+    app_limits: dict[str, int] = {}
+    app_rates: dict[str, Rate] = {}
 
 
 class Inspector:
@@ -134,8 +140,10 @@ class Inspector:
         now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
         pools = await self._members(keys.key("pools_", name)) or [str(name)]
         default = 1 if name is ResourceClass.OLLAMA else None
-        named = {text(field): int(value) for field, value in limits.items()}
-        views = {pool: await self._pool(pool, now_ms, named.get(pool, default)) for pool in pools}
+        given = {text(field): text(value) for field, value in limits.items()}
+        named = {pool: int(given[pool]) if pool in given else default for pool in pools}
+        views = {pool: await self._pool(pool, now_ms, named[pool]) for pool in pools}
+        rates = {field: parse_rate(value) for field, value in given.items() if value.count(" ")}
         lanes = await self._lanes(name, int(clock.get(b"open", 0)))
         return ClassView(
             name=name,
@@ -146,6 +154,9 @@ class Inspector:
             pools=views,
             lanes=lanes,
             oldest_age_ms=max((lane.oldest_age_ms for lane in lanes), default=0),
+            rate=rates.get(rate_field(name)),
+            app_limits={app: int(value) for app, value in _of_apps(given, f"{name}|")},
+            app_rates=dict(_of_apps(rates, rate_field(name, ""))),
         )
 
     async def _pool(self, pool: str, now_ms: int, limit: int | None) -> PoolView:
@@ -187,6 +198,12 @@ class Inspector:
     async def audit(self) -> list[str]:
         """What contradicts I1 right now, in words; empty when all counts equal the structures."""
         return [difference.sentence for difference in await self.auditing.differences()]
+
+
+def _of_apps(given: Mapping[str, T], prefix: str) -> list[tuple[str, T]]:
+    """What is given for apps under fields that begin so, by app."""
+    fields = [field for field in given if field.startswith(prefix)]
+    return [(field.removeprefix(prefix), given[field]) for field in fields]
 
 
 def job_of(job_id: str, values: Sequence[Any]) -> Job | None:

@@ -16,9 +16,9 @@ from gateway.journal.slots import Slot, claim
 from gateway.journal.survey import find_in
 from gateway.problems import is_outage
 from gateway.settings import GatewaySettings
-from streams.errors import SpoolFull, Unavailable
+from streams.errors import SpoolFull, Unavailable, Undecided
 from streams.inspector import Inspector
-from streams.model import Fault, Job, Lane, NewJob, State, Submitted
+from streams.model import Conflict, Fault, Job, Lane, NewJob, State, Submitted, UniqueKey
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,12 @@ class JournalAcceptor(Service):
         self._slot.release()
         self._slot = None
 
-    def check(self, lane: Lane) -> None:
-        """Raise OutOfMemory or ClassFull when a job of this lane shall come later."""
+    def check(self, lane: Lane, unique: UniqueKey | None = None) -> None:
+        """Raise OutOfMemory, ClassFull or Undecided when a job of this lane shall come later."""
         self._to.pressure.check(lane)
+        decided_late = unique is not None and unique.on_conflict is not Conflict.EXISTING
+        if decided_late and self._redis_takes_nothing:
+            raise Undecided("who has a unique key is not known while jobs are spooled")
 
     async def accept(self, jobs: Sequence[NewJob]) -> list[Submitted]:
         """Accept jobs, all or none: they are on disk when this returns.
@@ -171,6 +174,8 @@ class JournalAcceptor(Service):
             return Submitted(job.id, State.SPOOLED, created=False, same=False)
         if answer.done() and not answer.cancelled():
             said = answer.result()
+            if said.holder:
+                return said
             # Without an idempotency key nobody else made this job, whatever a repeated call says.
             created = written.fresh and (said.created or not job.digest)
             return msgspec.structs.replace(said, created=created)

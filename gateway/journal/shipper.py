@@ -201,7 +201,7 @@ class Shipper(Service):
                 await self._refused(rows[0], error)
             return
         for row, answer in zip(rows, answers, strict=True):
-            if answer.same:
+            if answer.same and not answer.holder:
                 self._tell(row, answer)
             else:
                 await self._duplicate(row, answer)
@@ -227,12 +227,15 @@ class Shipper(Service):
         return told
 
     async def _duplicate(self, row: Row, answer: Submitted) -> None:
-        """The id is another job's. Whoever was told 202 finds a job that says so."""
+        """The id or the unique key is another's. Whoever was told 202 finds a job that says so."""
         if self._tell(row, answer):
             self._journal.note(row, Fate.TOLD)
             return
-        message = f"the idempotency key was used before, by {row.job.id}"
-        await self._to.broker.refuse(duplicate_of(row.job), "duplicate_of", message)
+        job, message = row.job, f"{answer.holder} has the unique key"
+        if not answer.same:
+            job = duplicate_of(job)
+            message = f"the idempotency key was used before, by {row.job.id}"
+        await self._to.broker.refuse(job, "duplicate_of", message)
         self._journal.note(row, Fate.DUPLICATE)
 
     async def _refused(self, row: Row, error: Exception) -> None:

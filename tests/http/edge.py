@@ -17,7 +17,9 @@ from gateway.sealing import Seals
 from gateway.settings import GatewaySettings
 from streams.broker import Broker
 from streams.callbacks import CallbackStore
+from streams.circumstances import CircumstanceReader
 from streams.clock import SystemClock
+from streams.control import Control
 from streams.directory import Directory, ProcessorCard
 from streams.events import EventReader
 from streams.flow_view import FlowReader
@@ -142,6 +144,8 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         rates=RateStore(redis, KEYS, broker.scripts),
         schedules=ScheduleStore(redis, KEYS, broker.scripts),
         flows=FlowReader(redis, KEYS),
+        control=Control(redis, KEYS, broker.scripts),
+        circumstances=CircumstanceReader(redis, KEYS),
     )
 
 

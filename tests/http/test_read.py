@@ -41,6 +41,7 @@ async def test_a_job_that_succeeded(edge: Edge) -> None:
         "error": None,
         "callback": None,
         "tags": ["t"],
+        "unique": None,
         "links": {
             "self": f"/v1/jobs/{job_id}",
             "result": f"/v1/jobs/{job_id}/result",

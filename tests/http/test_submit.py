@@ -83,7 +83,7 @@ async def test_the_payload_is_stored_byte_for_byte(edge: Edge) -> None:
         ({"callback": {"url": "ftp://x"}}, "$.callback.url"),
         ({"callback": {"url": "https://user:pw@x/"}}, "$.callback.url"),
         ({"callback": {"url": "https://x/", "events": []}}, "$.callback.events"),
-        ({"unique_key": "later"}, "$.unique_key"),
+        ({"uniqe_key": "later"}, "$.uniqe_key"),
         ({"expires_at": "2020-01-01T00:00:00Z"}, "$.expires_at"),
         ({"run_at": "2999-01-01T00:00:00Z", "delay_s": 1}, "$.delay_s"),
         ({"payload": {"text": 3}}, "$.payload.text"),

@@ -147,7 +147,7 @@ async def set_rates(redis: "Redis", broker: Broker, scene: Scene) -> None:
     """Rates at which nothing comes back while the test runs."""
     control, name = Control(redis, KEYS, broker.scripts), scene.resource_class
     for app, count in scene.starts.items():
-        await control.set_rate(name, Rate(1, DAY_MS, max(1, count)), app)
+        await control.set_rate(name, Rate(1, DAY_MS, max(1, count)), app or None)
         if not count:
             seconds, _ = await redis.time()
             await redis.hset(KEYS.key("pace_", name), app, seconds * 1000 + DAY_MS)

@@ -4,8 +4,9 @@ import pytest
 from redis.asyncio import Redis
 
 from streams.broker import Broker
-from streams.control import Control, parse_rate, rate_text
+from streams.control import Control
 from streams.inspector import Inspector
+from streams.limits import parse_rate, rate_text
 from streams.model import Again, Done, Rate, ResourceClass, Settlement
 from tests.redis.scenes import FAULT, KEYS, run_out, settle, state_of
 from tests.support.build import Hand, new_job
