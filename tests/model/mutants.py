@@ -132,11 +132,12 @@ def main() -> int:
     survived = 0
     try:
         for number, mutant in enumerate(chosen, 1):
-            with console.status(f"{number}/{len(chosen)} {mutant.name}"):
-                found = hunt(mutant, server.url, seeds, shrink=True)
+            found = hunt(mutant, server.url, seeds, shrink=True)
             survived += not found.killed
+            fate = "killed" if found.killed else "SURVIVED"
+            console.print(f"{number} of {len(chosen)}: {mutant.name}: {fate}", style="dim")
             row = [f"{found.seed}", f"{found.rules}", f"{found.seconds:.1f}", found.by]
-            table.add_row(mutant.name, "killed" if found.killed else "SURVIVED", *row)
+            table.add_row(mutant.name, fate, *row)
     finally:
         server.stop()
         console.print(table)
