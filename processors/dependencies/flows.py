@@ -34,15 +34,15 @@ class AttemptFlows:
         lease = self._lease
         if not lease.flow:
             raise Rejected("only a stage of a flow can add stages")
+        if not stages:
+            return
         known = await self._reader.plans(lease.flow)
         own = {stage.name for stage in stages}
         ordered = planned(Flow(stages), known.keys() - own)
         check_together(stages, known)
         cards = await self._directory.processors()
         defaults = StageDefaults(lease.lane.app, lease.lane.priority)
-        fresh = [stage for stage in ordered if stage.name not in known]
-        if fresh:
-            await self._store.add(lease, planned_stages(fresh, cards, defaults))
+        await self._store.add(lease, planned_stages(ordered, cards, defaults))
 
 
 def check_together(stages: Sequence[Stage], known: Mapping[str, PlannedStage]) -> None:

@@ -34,8 +34,6 @@ for i = rest, #ARGV, ROW do
     redis.call('PERSIST', result_ .. ARGV[i])
     done = done + 1
   else
-    redis.call('SET', payload_ .. ARGV[i], ARGV[i + 2]) -- it may have had no item before
-    redis.call('HSET', job_ .. ARGV[i], 'size', #ARGV[i + 2])
     revive(ARGV[i], 'waiting')
     redis.call('HINCRBY', key, 'open', 1)
   end

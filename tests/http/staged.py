@@ -122,7 +122,11 @@ WEEKLY = NamedFlow(
     summary="All pages of a site, read and joined.",
     input=ListIn,
     stages=(
-        Stage("list", "list-pages", payload={"count": {"$input": "/count"}}),
+        Stage(
+            "list",
+            "list-pages",
+            payload={"count": {"$input": "/count"}, "site": {"$input": "/site"}},
+        ),
         Stage(
             "read",
             "read-page",
@@ -172,7 +176,7 @@ async def working(
 def ad_hoc(**fields: Any) -> dict[str, Any]:
     """The flow `weekly` with its stages spelled out."""
     stages = [msgspec.json.decode(msgspec.json.encode(stage)) for stage in WEEKLY.stages]
-    return {"stages": stages, "input": {"count": 3}, **fields}
+    return {"stages": stages, "input": {"count": 3, "site": "s"}, **fields}
 
 
 def one(*stages: dict[str, Any], **fields: Any) -> dict[str, Any]:

@@ -49,7 +49,7 @@ async def test_a_flow_by_the_async_client(edge: Edge, redis_url: str) -> None:
     await publish(edge)
     Act.failing = {2}
     async with client_of(edge) as client, working(edge, redis_url):
-        accepted = await client.flow(ad_hoc()["stages"], {"count": 3}, tags=["t"])
+        accepted = await client.flow(ad_hoc()["stages"], {"count": 3, "site": "s"}, tags=["t"])
         assert (accepted.created, accepted.warnings) == (True, ())
         dead = await client.flow_view(accepted.id, wait_s=20)
         assert (dead.state, dead.tags) == (FlowState.DEAD, ("t",))

@@ -88,7 +88,7 @@ async def test_an_idempotency_key_makes_one_flow(staged: Edge) -> None:
     first = await submitted(staged, ad_hoc(), headers=headers)
     again = await submitted(staged, ad_hoc(), headers=headers)
     assert (again["id"], again["created"]) == (first["id"], False)
-    other = await staged.post("/v1/flows", ad_hoc(input={"count": 4}), headers=headers)
+    other = await staged.post("/v1/flows", ad_hoc(input={"count": 4, "site": "s"}), headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
@@ -232,6 +232,12 @@ async def test_stages_that_cannot_be_are_not_added(
         done = await submitted(staged, one(plan), headers=WAIT)
     assert done["state"] == "dead"
     assert why in done["error"]["message"]
+
+
+async def test_a_stage_that_adds_none_is_no_fault(staged: Edge, redis_url: str) -> None:
+    plan = {"name": "plan", "processor": "plan-pages", "payload": {"names": []}}
+    async with working(staged, redis_url):
+        assert (await submitted(staged, one(plan), headers=WAIT))["state"] == "succeeded"
 
 
 async def test_only_a_stage_can_add_stages(staged: Edge, redis_url: str) -> None:

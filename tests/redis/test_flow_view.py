@@ -16,7 +16,7 @@ from streams.flow_record import FlowRecord, FlowState
 from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.model import NewJob, State
-from tests.redis.scenes import KEYS
+from tests.redis.scenes import HOOK, KEYS
 from tests.redis.stage import ended, in_state
 from tests.redis.test_flow_items import ITEM, flow, stage
 from tests.support.build import new_job
@@ -125,10 +125,15 @@ async def test_a_result_of_many_jobs_is_their_list(
         input=["a", "bad", {"c": 1.0}],
         result="list",
     )
+    job = msgspec.structs.replace(job, callback=HOOK)
     async with plain_worker(broker, redis_url, Gate()):
         await broker.submit([job])
         done = await ended(inspector, job.id)
     assert await reader.result(done) == b'["a",null,{"c":1.0}]'
+    [told] = [key async for key in redis.scan_iter("{rn}:callback:*")]
+    result, size = await redis.hmget(told, "result", "size")
+    assert result == b""  # a link, since the callback is written before the list is put together
+    assert int(size) > broker.settings.callback_inline_max_bytes
     monkeypatch.setattr(flow_view, "RESULT_MAX_BYTES", 3)
     with pytest.raises(TooLarge):
         await reader.result(done)
