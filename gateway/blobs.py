@@ -7,7 +7,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
-import msgspec
 from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
@@ -21,6 +20,7 @@ from gateway.call import JSON, Call, Operation, answer
 from gateway.limits import Disconnected
 from gateway.problems import LengthRequired, RangeRefused, TooSlow
 from gateway.rate import BYTES
+from gateway.wire_blobs import BlobView
 from streams.blobs import referred
 from streams.errors import (
     DiskRefused,
@@ -43,20 +43,6 @@ SAFE = {
 }
 
 
-class BlobView(msgspec.Struct, frozen=True):
-    """A blob. Refer to it by `{"$blob": "id"}` in a payload."""
-
-    id: str
-    bytes: int
-    sha256: str
-    media: str
-
-    @classmethod
-    def of(cls, record: BlobRecord) -> "BlobView":
-        """The view of a blob."""
-        return cls(record.id, record.bytes, record.sha256, record.media)
-
-
 async def put_blob(call: Call) -> Response:
     """Keep a body of any kind as a blob: 201, safe on disk.
 
@@ -69,7 +55,7 @@ async def put_blob(call: Call) -> Response:
     await call.parts.rates.spend(app, BYTES, size)
     coming = Coming(app, size, media_of(call.request.headers))
     record = await keeper.store.put(coming, arriving(call, size))
-    return answer(BlobView.of(record), 201, {"location": f"/v1/blobs/{record.id}"})
+    return answer(view_of(record), 201, {"location": f"/v1/blobs/{record.id}"})
 
 
 async def read_blob(call: Call) -> Response:
@@ -98,7 +84,7 @@ async def put_result_signed(call: Call) -> Response:
     media = media_of(call.request.headers)
     coming = Coming(query.get("app", ""), size, media, query.get("job", ""))
     record = await keeper.store.put(coming, arriving(call, size))
-    return answer(BlobView.of(record), 201)
+    return answer(view_of(record), 201)
 
 
 async def result_of(call: Call, job: Job, result: bytes) -> Response:
@@ -111,6 +97,11 @@ async def result_of(call: Call, job: Job, result: bytes) -> Response:
     if record is None or record.app != job.lane.app:
         raise UnknownBlob("the result is a blob of another gateway, or is gone")
     return BlobResponse(record, keeper.store, call.request.headers)
+
+
+def view_of(record: BlobRecord) -> BlobView:
+    """A blob as it is shown."""
+    return BlobView(record.id, record.bytes, record.sha256, record.media)
 
 
 def keeper_of(call: Call) -> BlobKeeper:

@@ -9,10 +9,11 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from gateway import client as module
 from gateway import signing
 from gateway.app import build_app
-from gateway.client import AsyncClient, Client, Refused, pause_s, reading, verify_callback
+from gateway.client import AsyncClient, Client, Refused, verify_callback
+from gateway.client import requests as module
+from gateway.client.requests import cancelling, pause_s, reading
 from gateway.parts import GatewayParts
 from gateway.rendering import render
 from gateway.server import GatewayServer
@@ -56,7 +57,7 @@ async def test_submit_wait_result(edge: Edge) -> None:
         submitted = await client.submit("echo", {"text": "hi"}, priority="high")
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(client.wait(submitted.id, 20.0))
-            await until(lambda: edge.parts.watch.waiting, what="the client to wait")
+            await until(lambda: edge.parts.feed.followers, what="the client to wait")
             await edge.succeed(b'{"said":"hi"}')
         job = waiting.result()
         assert (job.state, bytes(job.result)) == (State.SUCCEEDED, b'{"said":"hi"}')  # type: ignore[arg-type]
@@ -124,7 +125,8 @@ def reply_of(status: int, **headers: str) -> httpx.Response:
         (1, reply_of(200), lambda pause: pause is None),
         (1, reply_of(422), lambda pause: pause is None),
         (1, reply_of(503, retry_after="2"), lambda pause: pause == 2.0),
-        (1, reply_of(503, retry_after="900"), lambda pause: pause == 5.0),
+        (1, reply_of(503, retry_after="30"), lambda pause: pause == 30.0),
+        (1, reply_of(503, retry_after="900"), lambda pause: pause is None),
         (4, reply_of(503), lambda pause: 0 <= pause <= 5.0),
         (5, reply_of(503), lambda pause: pause is None),
         (1, None, lambda pause: pause is not None),
@@ -135,6 +137,23 @@ def test_when_a_request_is_sent_again(
     tried: int, reply: httpx.Response | None, check: Callable[[Any], bool]
 ) -> None:
     assert check(pause_s(tried, reading("0-x"), reply))
+
+
+@pytest.mark.parametrize(
+    ("reply", "failure", "again"),
+    [
+        (None, httpx.ConnectError("refused"), True),
+        (None, httpx.ConnectTimeout("slow"), True),
+        (None, httpx.ReadError("cut"), False),
+        (None, httpx.ReadTimeout("slow"), False),
+        (reply_of(429), None, True),
+        (reply_of(503), None, False),
+    ],
+)
+def test_what_may_not_be_repeated_is_sent_again_where_nothing_was_done(
+    reply: httpx.Response | None, failure: httpx.TransportError | None, again: bool
+) -> None:
+    assert (pause_s(1, cancelling("0-x", ""), reply, failure) is not None) == again
 
 
 async def test_the_synchronous_client(redis: Redis, redis_url: str) -> None:

@@ -3,27 +3,15 @@
 import math
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.client.requests import Sending
 from gateway.wire import CancelAnswer, PageView
 from gateway.wire_flows import FlowAccepted, FlowRow, FlowView
 
 T = TypeVar("T")
-
-
-class Sending(msgspec.Struct, Generic[T], frozen=True):
-    """One request, and the struct of its answer."""
-
-    method: str
-    path: str
-    answer: type[T]
-    body: bytes | None = None
-    query: dict[str, str] = msgspec.field(default_factory=dict)
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
-    wait_s: float = 0.0  # what it asks the gateway to wait
-    repeatable: bool = True
 
 
 def submitting_flow(
