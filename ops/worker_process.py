@@ -36,6 +36,7 @@ from streams.journal import VerdictJournal
 from streams.loops import Chore
 from streams.loops.announcer import Announcer
 from streams.loops.auditor import Auditor
+from streams.loops.discarder import Discarder
 from streams.loops.expirer import Expirer
 from streams.loops.janitor import Janitor
 from streams.loops.log_keeper import LogKeeper
@@ -43,6 +44,7 @@ from streams.loops.promoter import Promoter
 from streams.loops.scheduler import Scheduler
 from streams.loops.sweeper import Sweeper
 from streams.model import ResourceClass
+from streams.retention import KeptJobs
 from streams.scripts import translated
 from streams.telemetry import Telemetry
 from streams.worker import Worker, WorkerPlan
@@ -158,6 +160,7 @@ class WorkerProcess(Service):
         self, registry: Registry, ollama: OllamaProvider, classes: Collection[ResourceClass]
     ) -> list[Chore]:
         engine, aliases = self._engine, self._settings.ollama.models
+        kept = KeptJobs(engine.redis, engine.keyspace)
         cards = registry.cards({alias: alias for alias in aliases}, self._started_ms)
         chores: list[Chore] = [
             ManifestPublisher(engine.directory, cards, self._flow_cards()),
@@ -167,6 +170,7 @@ class WorkerProcess(Service):
             Scheduler(engine.schedules),
             Sweeper(engine.broker, engine.inspector),
             Janitor(engine.broker, engine.directory),
+            Discarder(kept, engine.control, self._settings.engine),
             Auditor(engine.audit, self._worker.plan.id),
             self._logs,
         ]

@@ -8,7 +8,7 @@ from processors.sdk.context import Context
 from processors.sdk.declaration import processor
 from processors.sdk.manifest import Manifest
 from processors.sdk.named_flow import NamedFlow
-from streams.errors import InvalidInput, Rejected, Retry, TooLarge, Unavailable
+from streams.errors import InvalidInput, Rejected, Retry, Snooze, TooLarge, Unavailable
 from streams.flow import Each, OnFailure, Stage
 from streams.model import ResourceClass
 
@@ -28,6 +28,7 @@ __all__ = [
     "Rejected",
     "ResourceClass",
     "Retry",
+    "Snooze",
     "Stage",
     "TooLarge",
     "Unavailable",
