@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import (
     apps,
+    blobs,
     callbacks,
     catalog,
     classes,
@@ -43,7 +44,7 @@ from gateway.sse import EventStream
 
 MODULES = (
     *(jobs, job_control, flows, deadletters, classes, endpoints, callbacks, schedules, catalog),
-    *(apps, keys, events, streaming, health),
+    *(apps, keys, events, streaming, blobs, health),
 )
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"

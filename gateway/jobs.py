@@ -5,10 +5,11 @@ from starlette.responses import Response
 
 from gateway.age import made_ms
 from gateway.auth import Scope, app_filter, sees
-from gateway.call import JSON, Call, Operation, answer, decode
+from gateway.blobs import result_of
+from gateway.call import Call, Operation, answer, decode
 from gateway.making import accepted_as, make_job, origin_of, wait_of
 from gateway.paging import PageQuery, checked_limit, page_of
-from gateway.problems import KeyReused, MalformedJson, is_outage, problem_of
+from gateway.problems import KeyReused, MalformedJson, RangeRefused, is_outage, problem_of
 from gateway.submission import Origin, check_payload_size
 from gateway.wire import (
     Aware,
@@ -37,6 +38,7 @@ from streams.errors import (
     Undecided,
     Unfinished,
     UniqueTaken,
+    UnknownBlob,
     UnknownEndpoint,
     UnknownJob,
     UnknownProcessor,
@@ -138,7 +140,7 @@ async def read_result(call: Call) -> Response:
     result = await call.parts.read_result(job)
     if result is None:
         raise JobGone("the result outlived its retention")
-    return Response(result, media_type=JSON)
+    return await result_of(call, job, result)
 
 
 async def cancel_job(call: Call) -> Response:
@@ -286,8 +288,8 @@ OPERATIONS = (
         "Read a job's result",
         read_result,
         Scope.READ,
-        answers={200: msgspec.Raw},
-        errors=(UnknownJob, JobGone, Unfinished, WrongState),
+        answers={200: msgspec.Raw, 206: bytes},
+        errors=(UnknownJob, JobGone, Unfinished, WrongState, UnknownBlob, RangeRefused),
     ),
     Operation(
         "POST",

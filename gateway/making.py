@@ -10,9 +10,11 @@ from gateway.call import Call
 from gateway.parts import GatewayParts
 from gateway.planning import Catalog, Planned, flow_job, job_of, named_flow_job
 from gateway.problems import KeyReused
+from gateway.schemas import PAYLOAD
 from gateway.submission import Origin
 from gateway.wire import JobRequest
 from gateway.wire_flows import FlowRequest
+from streams.blobs import may_refer
 from streams.directory import FlowCard
 from streams.errors import InvalidInput, UniqueTaken, UnknownEndpoint
 from streams.model import Conflict, Lane, NewJob, Submitted
@@ -31,18 +33,29 @@ async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> 
         plan = await _plan(parts, request, flow, origin)
         _check_lanes(parts, plan.lanes)
         parts.acceptor.check(plan.job.lane, plan.job.unique)
-        return plan.job
+        return await _held(parts, plan.job)
     job = await _single(parts, request, origin)
     parts.acceptor.check(job.lane, job.unique)
-    return job
+    return await _held(parts, job)
 
 
 async def make_template(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
     """As `make_job`, for jobs that are made of it later."""
+    if may_refer(bytes(request.payload)):
+        raise InvalidInput("a schedule cannot refer to a blob, which goes with its jobs", PAYLOAD)
     flow = await _flow_named(parts, request.processor)
     if flow is not None:
         return (await _plan(parts, request, flow, origin)).job
     return await _single(parts, request, origin)
+
+
+async def _held(parts: GatewayParts, job: NewJob) -> NewJob:
+    """The job, once the blobs that it refers to are kept for it. Raises InvalidInput."""
+    if may_refer(job.payload):
+        if parts.blobs is None:
+            raise InvalidInput("this gateway keeps no blobs", PAYLOAD)
+        await parts.blobs.hold(job.lane.app, job.id, job.payload)
+    return job
 
 
 async def _flow_named(parts: GatewayParts, name: str) -> FlowCard | None:
@@ -84,6 +97,7 @@ async def make_flow(parts: GatewayParts, request: FlowRequest, origin: Origin) -
 
     plan = await _with_endpoints(parts, made, calls_back=request.callback is not None)
     _check_lanes(parts, plan.lanes)
+    await _held(parts, plan.job)
     return plan
 
 

@@ -84,15 +84,15 @@ class GatewayParts(Service):
         seals: Seals | None = None,
         copies: Path | None = None,
         clock: Clock | None = None,
+        blobs: BlobKeeper | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
+        self.blobs = blobs
         self.clock = clock or SystemClock()
-        blobs: BlobKeeper | None = (None,)
         self.broker = stores.broker
         self.inspector = stores.inspector
         self.directory = stores.directory
-        self.blobs = blobs
         self.callbacks = stores.callbacks
         self.schedules = stores.schedules
         self.flow_reader = stores.flows

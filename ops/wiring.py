@@ -77,9 +77,9 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         audit=AuditLog(path_of(settings.gateway)),
         copies=folder / "copies" if folder else None,
         seals=seals_of(settings, make=True),
+        blobs=build_blobs(settings.gateway),
     )
     services: list[Service] = [Connected([control, reading, waiting])]
-        blobs=build_blobs(settings.gateway),
     if with_courier:
         told = CourierMetrics()
         parts.metrics.add(told.registry)
@@ -125,9 +125,9 @@ def gateway_chores(engine: Engine, more: Sequence[Chore] = ()) -> Minder:
             Expirer(engine.broker),
             Scheduler(engine.schedules),
             FlowMover(FlowStore(engine.redis, engine.broker)),
+            *more,
         ]
     )
-            *more,
 
 
 def journal_folder(settings: Settings) -> Path | None:
