@@ -1,4 +1,4 @@
-"""What a processor emits reaches the attempt wherever it runs: on the loop, in a thread or a child."""
+"""What a processor emits reaches the attempt, from the loop, from a thread and from a child."""
 
 from pathlib import Path
 

@@ -101,7 +101,7 @@ async def test_a_server_clock_that_goes_back_takes_the_deadlines_with_it(
 async def test_jobs_that_died_together_are_tried_one_by_one(
     redis: "Redis", broker: Broker, inspector: Inspector
 ) -> None:
-    """One of them ends its worker each time: the others must not reach their third death with it."""
+    """One of them ends its worker each time: the others must not reach a third death with it."""
     jobs = [new_job() for _ in range(5)]
     deadly = jobs[2].id
     await broker.submit(jobs)
