@@ -5,15 +5,17 @@ another server; each seed is EXAMPLES runs of the machine.
 """
 
 import argparse
+import io
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import msgspec
 from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import run_state_machine_as_test
 from rich.console import Console
 from rich.table import Table as Lines
@@ -26,6 +28,7 @@ from tests.support.redis_server import RedisServer
 
 TABLE = Path(__file__).parent / "mutants.txt"
 EXAMPLES, STEPS = 40, 30  # of one seed
+SHRINK_S = 15
 RULE = re.compile(r"^.*state\.(\w+)\(", re.MULTILINE)
 NO_RULES = {"begin", "everything_holds", "teardown"}
 
@@ -74,7 +77,10 @@ def hunt(mutant: Mutant, url: str, seeds: range, *, shrink: bool) -> Outcome:
     with mutated(mutant, url) as machine:
         for number in seeds:
             try:
-                run_state_machine_as_test(seed(number)(machine), settings=profile(shrink=shrink))
+                with redirect_stdout(io.StringIO()):  # Hypothesis complains that shrinking is slow
+                    run_state_machine_as_test(
+                        seed(number)(machine), settings=profile(shrink=shrink)
+                    )
             except Exception as error:  # whatever the fault makes the machine stumble over
                 rules = [rule for rule in RULE.findall(notes(error)) if rule not in NO_RULES]
                 seconds = time.monotonic() - began
@@ -127,6 +133,8 @@ def main() -> int:
     chosen = [mutant for mutant in MUTANTS if given.only in mutant.name]
     binary = next(each for each in installed() if each.label.startswith(given.redis))
     seeds = range(given.seed, given.seed + given.seeds)
+    assert engine.MAX_SHRINKING_SECONDS > SHRINK_S
+    engine.MAX_SHRINKING_SECONDS = SHRINK_S  # its own five minutes for each are too many
     server, console = RedisServer(binary), Console()
     table = Lines("mutant", "", "seed", "rules", "seconds", "found by", title=f"{binary.label}")
     survived = 0
