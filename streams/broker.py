@@ -62,7 +62,9 @@ class Broker:
         arguments: list[Argument] = [gateway, sequence, known]
         for job in jobs:
             arguments += submit_row(job)
-        answers = await self.scripts.run("submit", *arguments)
+        replaces = any(job.unique and job.unique.on_conflict is Conflict.REPLACE for job in jobs)
+        script = "submit_replacing" if replaces else "submit"
+        answers = await self.scripts.run(script, *arguments)
         if answers and answers[0] == b"moved":
             raise WatermarkMoved(f"Redis has {gateway} up to {answers[1]}, not {known}")
         return [

@@ -16,7 +16,7 @@
 local ROW = 12
 local OPTIONAL = { 'callback', 'tags', 'trace', 'digest', 'unique' } -- from the eighth on
 local seen_apps = {}
-local replace -- ends the job whose place another takes: submit defines it
+local replace -- ends the job whose place another takes: submit_replacing defines it
 local LIVE = { delayed = true, waiting = true, blocked = true, active = true }
 
 -- Gives the job its unique key. Says who has it and how that job stands, where that forbids it. A key
