@@ -2,13 +2,15 @@
 
 import click
 
+from gateway.wire_control import RateLimit
 from ops.cli.screen import Row, duration
 from ops.cli.session import Group, Session, pass_session
 from streams.inspector import ClassView
-from streams.model import ResourceClass
+from streams.model import Rate, ResourceClass
 
 NAME = click.argument("name", metavar="CLASS", type=click.Choice([str(n) for n in ResourceClass]))
 NO_LIMIT = "none"
+PERIOD = click.FloatRange(0.001, 86_400)
 
 
 @click.group(cls=Group)
@@ -96,6 +98,42 @@ def limit(session: Session, /, name: str, total: str, app: str | None, pool: str
     _say(session, name, f"{whose}: {'no limit' if count is None else f'at most {count}'}")
 
 
+@classes.command(
+    "rate",
+    epilog="\b\nExamples:\n  roughneck classes rate io 60 --per 60\n"
+    "  roughneck classes rate io 5 --app web --burst 20\n  roughneck classes rate io none",
+)
+@NAME
+@click.argument("jobs", metavar="N|none")
+@click.option("--per", "per_s", default=1.0, show_default=True, type=PERIOD, help="Seconds.")
+@click.option("--burst", type=click.IntRange(min=1), help="At once after a rest; default: 1 s.")
+@click.option("--app", metavar="NAME", help="Limit one app within the class.")
+@pass_session
+def rate(
+    session: Session,
+    /,
+    name: str,
+    jobs: str,
+    per_s: float,
+    burst: int | None,
+    app: str | None,
+) -> None:
+    """Let at most N attempts of CLASS start in a time over all workers."""
+    count = _count(jobs)
+    wanted = None if count is None else RateLimit(count, per_s, burst).rate
+    resource_class = ResourceClass(name)
+    session.with_engine(lambda engine: engine.control.set_rate(resource_class, wanted, app))
+    session.audit("limit_class", name, owner=app, rate=jobs, per_s=per_s, burst=burst)
+    whose = f"{name} of app {app}" if app else name
+    _say(session, name, f"{whose}: {_pace(wanted)}")
+
+
+def _pace(rate: Rate | None) -> str:
+    if rate is None:
+        return "no rate"
+    return f"at most {rate.jobs} in {rate.per_ms / 1_000:g} s, {rate.burst} at once"
+
+
 def _count(total: str) -> int | None:
     if total == NO_LIMIT:
         return None
@@ -122,4 +160,5 @@ def _row(view: ClassView) -> Row:
         "OLDEST": duration(view.oldest_age_ms),
         "LANES": len(view.lanes),
         "POOLS": ", ".join(pools),
+        "RATE": _pace(view.rate) if view.rate else "",
     }

@@ -1,17 +1,23 @@
-"""`roughneck jobs` and `roughneck dead`: look at jobs, cancel them, run them again."""
+"""`roughneck jobs`: look at jobs, say why they wait, change them, cancel them, run them again."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
+import msgspec
 
+from gateway.explain import explain
 from gateway.wire import JobView
-from ops.cli.screen import Row, age_of
+from gateway.wire_control import AttemptView, Explanation
+from ops.cli.moments import MOMENT
+from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.work import result_of, show_job
 from ops.links import Engine
+from streams.control import Changed
 from streams.errors import UnknownJob, WrongState
 from streams.listing import JobFilter
-from streams.model import Cancelled, Job, State
+from streams.model import Cancelled, Job, Priority, State
 
 STATES = [str(state) for state in State if state is not State.SPOOLED]
 SCAN_PAGE = 200
@@ -25,41 +31,103 @@ processor_option = click.option("--processor", metavar="NAME", help="Limit to th
 
 @click.group(cls=Group)
 def jobs() -> None:
-    """List, show, cancel and retry jobs."""
+    """List, show, explain, change, cancel and retry jobs."""
 
 
 @jobs.command(
     "list",
-    epilog="\b\nExamples:\n  roughneck jobs list --state active\n  roughneck jobs list -o json",
+    epilog="\b\nExamples:\n  roughneck jobs list --state active\n"
+    "  roughneck jobs list --tag order-17 --since 2h -o json",
 )
 @app_option()
 @click.option("--state", type=click.Choice(STATES), help="Limit to this state.")
 @processor_option
+@click.option("--tag", metavar="TAG", help="Limit to jobs with this tag.")
+@click.option("--since", "since_ms", type=MOMENT, help="Submitted no earlier: a time, or an age.")
+@click.option("--until", "until_ms", type=MOMENT, help="Submitted before: a time, or an age.")
 @limit_option
 @pass_session
-def list_jobs(
-    session: Session, /, app: str | None, state: str | None, processor: str | None, limit: int
-) -> None:
+def list_jobs(session: Session, /, state: str | None, limit: int, **given: Any) -> None:
     """Jobs: live ones first, then the newest that ended."""
-    wanted = State(state) if state else None
+    narrowed = {name: value for name, value in given.items() if value is not None}
+    wanted = JobFilter(state=State(state) if state else None, **narrowed)
 
     async def act(engine: Engine) -> list[Job]:
-        return await found_jobs(engine, app, wanted, processor, limit)
+        return await found_jobs(engine, wanted, limit)
 
-    _show(session, session.with_engine(act))
+    show_jobs(session, session.with_engine(act))
 
 
 @jobs.command("show")
 @click.argument("job_id", metavar="JOB")
 @pass_session
 def show(session: Session, /, job_id: str) -> None:
-    """Everything that is known of JOB, with its result."""
+    """Everything that is known of JOB: its result, its attempts and what they logged."""
 
-    async def act(engine: Engine) -> JobView:
-        job = await _existing(engine, job_id)
-        return JobView.of(job, await result_of(engine, job))
+    async def act(engine: Engine) -> tuple[JobView, list[AttemptView]]:
+        job = await existing_job(engine, job_id)
+        view = JobView.of(job, await result_of(engine, job))
+        return view, [AttemptView.of(one) for one in await engine.inspector.attempts(job_id)]
 
-    show_job(session, session.with_engine(act))
+    view, attempts = session.with_engine(act)
+    if session.screen.as_json:
+        shown = msgspec.json.decode(msgspec.json.encode(view))
+        session.screen.json({**shown, "attempts": attempts})
+        return
+    show_job(session, view)
+    if attempts:
+        session.screen.say("")
+        session.screen.show(attempts, [_attempt_row(attempt) for attempt in attempts])
+    for attempt in attempts:
+        for line in attempt.log:
+            fields = "" if bytes(line.fields) == b"{}" else f" {bytes(line.fields).decode()}"
+            said = f"{line.level}  {line.message}{fields}"
+            session.screen.say(f"{attempt.attempt}  {local(line.at)}  {said}")
+
+
+@jobs.command("explain", epilog="\b\nExample:\n  roughneck jobs explain 0-01jd…")
+@click.argument("job_id", metavar="JOB")
+@pass_session
+def explain_job(session: Session, /, job_id: str) -> None:
+    """Why JOB stands where it stands: what is before it, which limit is hit, when it starts."""
+
+    async def act(engine: Engine) -> Explanation:
+        job = await existing_job(engine, job_id)
+        return explain(job, await engine.circumstances.read(job))
+
+    told = session.with_engine(act)
+    if session.screen.as_json:
+        session.screen.json(told)
+        return
+    session.screen.say(f"{told.id} is {told.state}.")
+    for reason in told.reasons:
+        session.screen.say(reason.text)
+    if told.estimated_start_at:
+        session.screen.say(f"As its lane goes now, it starts at {local(told.estimated_start_at)}.")
+
+
+@jobs.command(
+    "change",
+    epilog="\b\nExamples:\n  roughneck jobs change 0-01jd… --priority high\n"
+    "  roughneck jobs change 0-01jd… --run-at 2027-01-01T06:00",
+)
+@click.argument("job_id", metavar="JOB")
+@click.option("--priority", type=click.Choice([str(one) for one in Priority]))
+@click.option("--run-at", "due_ms", type=MOMENT, help="Another time, for a delayed job.")
+@pass_session
+def change(session: Session, /, job_id: str, priority: str | None, due_ms: int | None) -> None:
+    """Give JOB another priority or time, while it has not started."""
+    if priority is None and due_ms is None:
+        raise click.UsageError("name --priority, --run-at, or both")
+    _change(session, job_id, Priority(priority) if priority else None, due_ms)
+
+
+@jobs.command("promote")
+@click.argument("job_id", metavar="JOB")
+@pass_session
+def promote(session: Session, /, job_id: str) -> None:
+    """Start JOB now, which is delayed or waits for another attempt."""
+    _change(session, job_id, None, 0)
 
 
 @jobs.command("cancel")
@@ -74,7 +142,7 @@ def cancel(session: Session, /, job_ids: tuple[str, ...], reason: str) -> None:
 
     outcomes = session.with_engine(act)
     session.audit("cancel_job", ",".join(job_ids))
-    _show_outcomes(session, {job_id: str(outcome) for job_id, outcome in outcomes.items()})
+    show_outcomes(session, {job_id: str(outcome) for job_id, outcome in outcomes.items()})
     if Cancelled.UNKNOWN in outcomes.values():
         unknown = [job_id for job_id, one in outcomes.items() if one is Cancelled.UNKNOWN]
         raise UnknownJob(f"there is no job {', '.join(unknown)}")
@@ -85,80 +153,31 @@ def cancel(session: Session, /, job_ids: tuple[str, ...], reason: str) -> None:
 @pass_session
 def retry(session: Session, /, job_ids: tuple[str, ...]) -> None:
     """Run ended jobs again: dead, cancelled or expired ones."""
-    answers = _replayed(session, job_ids)
+    answers = replayed(session, job_ids)
     refused = [job_id for job_id, answer in answers.items() if answer != "replayed"]
     if refused:
         raise WrongState(f"not run again: {', '.join(refused)}")
 
 
-@click.group(cls=Group)
-def dead() -> None:
-    """Dead letters: jobs that will not be tried again by themselves."""
-
-
-@dead.command("list")
-@app_option()
-@processor_option
-@limit_option
-@pass_session
-def list_dead(session: Session, /, app: str | None, processor: str | None, limit: int) -> None:
-    """Dead jobs, the newest first."""
-
-    async def act(engine: Engine) -> list[Job]:
-        return await found_jobs(engine, app, State.DEAD, processor, limit)
-
-    _show(session, session.with_engine(act))
-
-
-@dead.command(
-    "replay",
-    epilog="\b\nExamples:\n  roughneck dead replay --processor echo --dry-run\n"
-    "  roughneck dead replay 0-01jd…",
-)
-@click.argument("job_ids", metavar="[JOB]...", nargs=-1)
-@app_option()
-@processor_option
-@click.option("--code", metavar="CODE", help="Limit to this error code.")
-@click.option("--all", "everything", is_flag=True, help="All dead letters, without a filter.")
-@click.option("--dry-run", is_flag=True, help="Only list what would be run again.")
-@pass_session
-def replay(
-    session: Session,
-    /,
-    job_ids: tuple[str, ...],
-    app: str | None,
-    processor: str | None,
-    code: str | None,
-    *,
-    everything: bool,
-    dry_run: bool,
+def _change(
+    session: Session, /, job_id: str, priority: Priority | None, due_ms: int | None
 ) -> None:
-    """Run dead letters again: by id, by filter, or all."""
-    if not (job_ids or app or processor or code or everything):
-        raise click.UsageError("name jobs, a filter, or --all")
-
-    async def act(engine: Engine) -> list[Job]:
-        if job_ids:
-            return [await _existing(engine, job_id) for job_id in job_ids]
-        letters = await found_jobs(engine, app, State.DEAD, processor, 1_000)
-        return [job for job in letters if not code or (job.fault and job.fault.code == code)]
-
-    letters = session.with_engine(act)
-    if dry_run or not letters:
-        _show(session, letters)
-    else:
-        _replayed(session, [job.id for job in letters])
+    outcome = session.with_engine(lambda engine: engine.control.change(job_id, priority, due_ms))
+    session.audit("change_job", job_id, priority=priority, outcome=outcome)
+    if outcome is Changed.UNKNOWN:
+        raise UnknownJob(f"there is no job {job_id}")
+    if outcome is not Changed.CHANGED:
+        raise WrongState(f"{job_id} is {outcome}")
+    session.screen.say(f"{job_id} is changed", {"id": job_id, "outcome": outcome})
 
 
-async def found_jobs(
-    engine: Engine, app: str | None, state: State | None, processor: str | None, limit: int
-) -> list[Job]:
+async def found_jobs(engine: Engine, wanted: JobFilter, limit: int) -> list[Job]:
     """At most `limit` jobs that fit, over as many pages as it takes."""
     found: list[Job] = []
     cursor = ""
     while len(found) < limit:
-        wanted = min(SCAN_PAGE, limit - len(found))
-        page = await engine.inspector.jobs(JobFilter(app, state, processor), cursor, wanted)
+        size = min(SCAN_PAGE, limit - len(found))
+        page = await engine.inspector.jobs(wanted, cursor, size)
         found += page.items
         cursor = page.cursor
         if not cursor:
@@ -166,28 +185,32 @@ async def found_jobs(
     return found
 
 
-async def _existing(engine: Engine, job_id: str) -> Job:
+async def existing_job(engine: Engine, job_id: str) -> Job:
+    """The job of that id. Raises UnknownJob."""
     job = await engine.inspector.job(job_id)
     if job is None:
         raise UnknownJob(f"there is no job {job_id}")
     return job
 
 
-def _replayed(session: Session, job_ids: Sequence[str]) -> dict[str, str]:
+def replayed(session: Session, job_ids: Sequence[str]) -> dict[str, str]:
+    """Run jobs again; what became of each is shown and answered."""
     answers = session.with_engine(lambda engine: engine.broker.replay(job_ids))
     outcomes = dict(zip(job_ids, answers, strict=True))
     done = [job_id for job_id, answer in outcomes.items() if answer == "replayed"]
     session.audit("replay_dead_letters", "", replayed=len(done), jobs=done)
-    _show_outcomes(session, outcomes)
+    show_outcomes(session, outcomes)
     return outcomes
 
 
-def _show_outcomes(session: Session, outcomes: dict[str, str]) -> None:
+def show_outcomes(session: Session, outcomes: dict[str, str]) -> None:
+    """What became of each job, as a table."""
     rows = [{"ID": job_id, "OUTCOME": outcome} for job_id, outcome in outcomes.items()]
     session.screen.show(outcomes, rows)
 
 
-def _show(session: Session, found: Sequence[Job]) -> None:
+def show_jobs(session: Session, found: Sequence[Job]) -> None:
+    """Jobs as a table."""
     views = [JobView.of(job) for job in found]
     session.screen.show(views, [_row(view) for view in views], empty="no jobs")
 
@@ -204,4 +227,18 @@ def _row(view: JobView) -> Row:
         "SUBMITTED": age_of(view.submitted_at),
         "ENDED": age_of(view.ended_at),
         "ERROR": error if len(error) <= ERROR_WIDTH else f"{error[: ERROR_WIDTH - 1]}…",
+    }
+
+
+def _attempt_row(view: AttemptView) -> Row:
+    error = f"{view.error.code}: {view.error.message}" if view.error else ""
+    took = view.ended_at and view.started_at and view.ended_at - view.started_at
+    return {
+        "ATTEMPT": view.attempt,
+        "ENDING": view.ending,
+        "STARTED": local(view.started_at),
+        "TOOK": f"{took.total_seconds():.1f} s" if took else "",
+        "WORKER": view.worker,
+        "ERROR": error if len(error) <= ERROR_WIDTH else f"{error[: ERROR_WIDTH - 1]}…",
+        "NOTE": view.note,
     }

@@ -34,12 +34,13 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "bench": ("ops.bench.__main__:bench", "Measure jobs per second, latency and memory."),
     },
     "Work with jobs": {
+        "ask": ("ask:ask", "Ask the local model; the answer appears as it is made."),
         "submit": ("work:submit", "Submit a job, and wait for it if you like."),
         "wait": ("work:wait", "Wait until a job has ended."),
         "status": ("work:status", "Where a job stands, or the whole system."),
-        "jobs": ("jobs:jobs", "List, show, cancel and retry jobs."),
+        "jobs": ("jobs:jobs", "List, show, explain, change, cancel and retry jobs."),
         "flows": ("flows:flows", "Flows: submit, show as they move, stop, run again what failed."),
-        "dead": ("jobs:dead", "Dead letters: list and replay them."),
+        "dead": ("dead:dead", "Dead letters: list, replay and purge them."),
     },
     "Operate": {
         "classes": ("classes:classes", "Resource classes: lanes, pause, resume, limits."),
