@@ -6,6 +6,7 @@ from contextlib import closing, suppress
 from typing import Any, Self, TypeVar
 
 import httpx
+import msgspec
 
 from gateway.client import requests
 from gateway.client.flows import FlowCalls
@@ -64,7 +65,14 @@ class Client(FlowCalls):
             left_s = max(0.0, deadline - time.monotonic())
             job = self._send(requests.reading(job_id, min(left_s, POLL_S)))
             if job.state.ended or left_s <= POLL_S:
-                return job
+                return self._whole(job)
+
+    def _whole(self, job: JobView) -> JobView:
+        """The job with its result, also where that is a blob."""
+        if not requests.is_apart(job):
+            return job
+        result = self._send(requests.reading_raw_result(job.id))
+        return msgspec.structs.replace(job, result=result)
 
     def _await_end(self, following: Following) -> None:
         """Return when the job has ended, or when there is no stream to learn it from."""

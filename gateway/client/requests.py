@@ -24,7 +24,7 @@ from gateway.wire import (
     ReplayAnswer,
 )
 from gateway.wire_blobs import BlobView
-from streams.blobs import NAME
+from streams.blobs import NAME, referred
 from streams.errors import Rejected, Unavailable
 
 T = TypeVar("T")
@@ -139,6 +139,16 @@ def reading(job_id: str, wait_s: float | None = None) -> Sending[JobView]:
 def reading_result(job_id: str) -> Sending[Any]:
     """GET /v1/jobs/{id}/result."""
     return Sending("GET", f"/v1/jobs/{job_id}/result", Any)
+
+
+def reading_raw_result(job_id: str) -> Sending[msgspec.Raw]:
+    """The same, as JSON."""
+    return Sending("GET", f"/v1/jobs/{job_id}/result", msgspec.Raw)
+
+
+def is_apart(job: JobView) -> bool:
+    """Whether a job's result is a blob, which has to be read by itself."""
+    return not isinstance(job.result, msgspec.UnsetType) and bool(referred(bytes(job.result)))
 
 
 def cancelling(job_id: str, reason: str) -> Sending[CancelAnswer]:

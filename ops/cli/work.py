@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import click
 import msgspec
 import uvloop
 
-from gateway.client import AsyncClient
+from gateway.client import AsyncClient, Begun, Cut, Ended, Refused, Said, Text
 from gateway.planning import Catalog, job_of
 from gateway.schemas import PayloadSchemas
 from gateway.submission import Origin
@@ -24,9 +24,11 @@ from streams.errors import InvalidInput, UnknownJob
 from streams.flow_record import is_flow
 from streams.ids import new_job_id
 from streams.model import Job, Priority, State
+from streams.tokens import Piece, TokenReader
 
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.5
 WAIT_S = 60.0
+NEWS_MS = 500
 
 wait_option = click.option(
     "--timeout",
@@ -51,6 +53,14 @@ class Jobs(Protocol):
 
     async def job(self, job_id: str) -> JobView:
         """The job as it stands."""
+        ...
+
+    def stream(self, job_id: str) -> AsyncIterator[Said]:
+        """What the job says while it runs; last that it has ended, with its result."""
+        ...
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel the job, if it has not ended."""
         ...
 
 
@@ -86,6 +96,32 @@ class DirectJobs:
             raise UnknownJob(f"there is no job {job_id}")
         done = found.state is State.SUCCEEDED
         return JobView.of(found, await result_of(self._engine, found) if done else None)
+
+    async def stream(self, job_id: str) -> AsyncIterator[Said]:
+        """Read what it says; wait for more until it has ended."""
+        reader = TokenReader(self._engine.redis, self._engine.keyspace)
+        heard = ""
+        while True:
+            view = await self.job(job_id)
+            while pieces := await reader.read(job_id, heard or "-"):
+                for piece in pieces:
+                    yield said_in(piece)
+                heard = pieces[-1].id
+            if view.state.ended:
+                yield Ended(view)
+                return
+            await reader.news({job_id: heard or "0-0"}, NEWS_MS)
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel the job, if it has not ended."""
+        await self._engine.broker.cancel(job_id, "interrupted")
+
+
+def said_in(piece: Piece) -> Said:
+    """A piece as the client shows it."""
+    if piece.cut:
+        return Cut(piece.attempt)
+    return Begun(piece.attempt) if piece.begins else Text(piece.text, piece.attempt, piece.at)
 
 
 async def catalog_of(engine: Engine) -> Catalog:
@@ -124,6 +160,16 @@ class GatewayJobs:
     async def job(self, job_id: str) -> JobView:
         """The job as it stands."""
         return await self._client.job(job_id)
+
+    async def stream(self, job_id: str) -> AsyncIterator[Said]:
+        """Read it at the gateway."""
+        async for said in self._client.stream(job_id):
+            yield Ended(await self._client.wait(job_id, 0.0)) if isinstance(said, Ended) else said
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel the job, if it has not ended."""
+        with suppress(Refused):
+            await self._client.cancel(job_id, "interrupted")
 
 
 @asynccontextmanager
