@@ -73,7 +73,7 @@ def _number(name: bytes) -> int:
 
 def _earlier(number: int, line: bytes, logs: Mapping[int, bytes]) -> AttemptRecord:
     """An attempt that another followed, as lua/lib/append.lua kept it."""
-    start, end, worker, ending, progress, note, code, message = text(line).split("\t", 7)
+    start, end, worker, ending, progress, note, _, code, message = text(line).split("\t", 8)
     return AttemptRecord(
         number=number,
         started_ms=int(start or 0),

@@ -1,15 +1,17 @@
--- log: keep lines that attempts logged, each fenced by its token. An attempt that has just ended may
--- still bring its last ones.
+-- log: keep lines that attempts logged, each fenced by its token. One that was settled may still bring
+-- its last ones, one that was lost may not.
 --
 -- KEYS  job_  HASH  by job: `log:<attempt>`
 -- ARGV  rest...  job, token, attempt, bytes that are there already, lines
 -- Returns how many were accepted. Repeated, nothing is written twice.
 local accepted = 0
 for i = rest, #ARGV, 5 do
-  local key, token, field = job_ .. ARGV[i], ARGV[i + 1], 'log:' .. ARGV[i + 2]
-  local row = redis.call('HMGET', key, 'token', field)
+  local key, token, number = job_ .. ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local field = 'log:' .. number
+  local row = redis.call('HMGET', key, 'token', field, 'try:' .. number)
   local there = row[2] or ''
-  if (row[1] == token or row[1] == '-' .. token) and #there == tonumber(ARGV[i + 3]) then
+  local own = row[1] == token or (row[3] and string.find(row[3], '\t' .. token .. '\t', 1, true))
+  if own and #there == tonumber(ARGV[i + 3]) then
     redis.call('HSET', key, field, there .. ARGV[i + 4])
     accepted = accepted + 1
   end

@@ -13,9 +13,10 @@ from redis.exceptions import ResponseError
 from gateway.journal.survey import look_at
 from gateway.settings import GatewaySettings
 from streams.broker import Broker
+from streams.errors import Undecided
 from streams.ids import job_id_for_key
 from streams.listing import JobFilter
-from streams.model import CallbackRequest, Fault, NewJob, State, Submitted
+from streams.model import CallbackRequest, Conflict, Fault, NewJob, State, Submitted, UniqueKey
 from tests.journal.scene import KEYS, Scene, client
 from tests.support.build import new_job
 from tests.support.redis_server import RedisServer, free_port
@@ -208,3 +209,49 @@ async def test_rows_older_than_what_redis_remembers_are_kept(redis: "Redis", fol
 @pytest.fixture(autouse=True)
 def shut_again() -> None:
     Shut.shut = True
+
+
+def unique(on_conflict: str = "refuse", **fields: object) -> NewJob:
+    return new_job(unique=UniqueKey("order-17", Conflict(on_conflict)), **fields)
+
+
+async def test_a_taken_key_is_told_to_whoever_waits_and_may_be_asked_for_again(
+    redis: "Redis", folder: Path
+) -> None:
+    async with Scene(redis, folder) as scene:
+        first, second = unique(), keyed(b'"a"', unique=UniqueKey("order-17"))
+        await scene.acceptor.accept([first])
+        for _ in range(2):
+            [answer] = await scene.acceptor.accept([second])
+            assert (answer.holder, answer.created) == (first.id, False)
+        assert await scene.acceptor.find(second.id) is None
+        await scene.broker.cancel(first.id)
+        [answer] = await scene.acceptor.accept([second])
+        assert (answer.holder, answer.created) == ("", True)
+        assert await scene.jobs() == 2
+
+
+async def test_while_redis_is_away_a_unique_key_is_not_promised(
+    mortal: RedisServer, wire: "Redis", folder: Path
+) -> None:
+    async with Scene(wire, folder, QUICK) as scene:
+        first = unique()
+        await scene.acceptor.accept([first])
+        mortal.kill()
+        await scene.acceptor.accept([new_job()])
+        await until(lambda: scene.spool().away, what="the gateway to notice")
+        for mode in ("refuse", "replace"):
+            job = unique(mode)
+            with pytest.raises(Undecided):
+                scene.acceptor.check(job.lane, job.unique)
+        late = unique("existing")
+        scene.acceptor.check(late.lane, late.unique)
+        [answer] = await scene.acceptor.accept([late])
+        assert answer.state is State.SPOOLED
+        mortal.restart()
+        await until(lambda: scene.spooled == 0, what="the spool to empty")
+        found = await scene.inspector.job(late.id)
+        assert found is not None
+        assert found.state is State.CANCELLED
+        assert found.fault == Fault("duplicate_of", f"{first.id} has the unique key")
+        assert await scene.inspector.audit() == []

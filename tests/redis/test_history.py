@@ -157,10 +157,10 @@ async def test_lines_are_kept_with_their_attempt(
     await shelf.keeper.tick()  # what was said before the end arrives after it
     (second,) = await Hand(broker, "second").take()
     shelf.log(second, "again")
-    shelf.log(first, "a ghost")
+    shelf.log(first, "late")
     await settle(broker, second, Done(b"1"))
     await shelf.keeper.tick()
-    assert await lines(inspector, job.id) == [["began at once", "failed"], ["again"]]
+    assert await lines(inspector, job.id) == [["began at once", "failed", "late"], ["again"]]
     line = (await inspector.attempts(job.id))[0].log[0]
     assert (line.level, bytes(line.fields)) == (
         "debug",
@@ -185,6 +185,22 @@ async def test_a_repeated_write_adds_nothing(
     assert await control.keep_lines(forged) == 0
     assert await state_of(redis) == before
     assert await lines(inspector, job.id) == [["once"]]
+
+
+async def test_an_attempt_that_was_lost_writes_no_more(
+    redis: "Redis", broker: Broker, control: Control, inspector: Inspector
+) -> None:
+    job = new_job()
+    first = await leased(broker, job)
+    shelf = Shelf(control)
+    shelf.log(first, "alive")
+    await shelf.keeper.tick()
+    await run_out(redis, first)
+    (second,) = await Hand(broker, "second").take()
+    shelf.log(first, "a ghost")
+    await shelf.keeper.tick()
+    assert await lines(inspector, job.id) == [["alive"], []]
+    await settle(broker, second, Done(b"1"))
 
 
 @pytest.mark.parametrize("size", [10, 1_000])

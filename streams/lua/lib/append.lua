@@ -90,14 +90,15 @@ local function promote(id, class)
 end
 
 -- Keeps how an attempt went that another will follow: start, end, worker, how it ended, fraction, note,
--- code, message. The newest stands in the record's own fields; with it ATTEMPTS_MAX are kept.
+-- token (of one that was lost none, so that it writes no more), code, message. The newest stands in the record's own fields; with it ATTEMPTS_MAX are kept.
 local ATTEMPTS_MAX = 20
 
 local function keep_attempt(id, attempt, ending, ended, code, message)
   local key = job_ .. id
-  local row = redis.call('HMGET', key, 'start', 'worker', 'progress', 'note')
-  for i = 1, 4 do row[i] = row[i] or '' end
-  local line = { row[1], ended, row[2], ending, row[3], row[4], code or '', message or '' }
+  local row = redis.call('HMGET', key, 'start', 'worker', 'progress', 'note', 'token')
+  for i = 1, 5 do row[i] = row[i] or '' end
+  local token = ending == 'lost' and '' or string.gsub(row[5], '^-', '')
+  local line = { row[1], ended, row[2], ending, row[3], row[4], token, code or '', message or '' }
   local old = attempt + 1 - ATTEMPTS_MAX
   redis.call('HSET', key, 'try:' .. attempt, table.concat(line, '\t'))
   redis.call('HDEL', key, 'progress', 'note', 'try:' .. old, 'log:' .. old)
