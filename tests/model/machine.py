@@ -51,7 +51,7 @@ from tests.support.build import Hand, new_job
 
 IO = ResourceClass.IO
 NEVER_MS = 10**15
-INDEX = st.integers(0, 9)
+INDEX, SMALL = st.integers(0, 9), st.integers(0, 3)
 FAULT = Fault("boom", "it broke")
 LARGE = b'"' + b"r" * INLINE_MAX + b'"'
 ROOM = DeliveryLimits(endpoint=100, host=100)
@@ -181,21 +181,28 @@ class Machine(RuleBasedStateMachine):
         slots=st.sampled_from([4, 1, 2, 0]),
         processors=st.sampled_from([BOTH, BOTH, ("echo",)]),
         heard=st.sampled_from([True, True, False]),
-        limit=st.none() | st.tuples(st.sampled_from([CLASS, f"{CLASS}|etyde"]), st.integers(0, 2)),
+    )
+    def take(self, who, slots=4, processors=BOTH, heard=True):
+        """`heard` is false when every answer to it is lost."""
+        return self.take_now(self.hands[who], slots, processors, heard)
+
+    @rule(
+        target=leases,
+        who=st.integers(0, 1),
+        limit=st.tuples(st.sampled_from([CLASS, f"{CLASS}|etyde"]), SMALL),
         paused=st.sampled_from([False, False, False, True]),
     )
-    def take(self, who, slots=4, processors=BOTH, heard=True, limit=None, paused=False):
-        """`heard` is false when every answer to it is lost."""
+    def take_within(self, who, limit, paused):
         with self.limited(limit), self.paused(paused):
-            return self.take_now(self.hands[who], slots, processors, heard)
+            return self.take_now(self.hands[who], 4, BOTH, True)
 
     @contextmanager
-    def limited(self, limit: tuple[str, int] | None) -> Iterator[None]:
-        self.model.limits = dict([limit] if limit else [])
-        if limit:
-            self.redis.hset(KEYS.key("limits"), *limit)
+    def limited(self, limit: tuple[str, int]) -> Iterator[None]:
+        self.model.limits = dict([limit])
+        self.redis.hset(KEYS.key("limits"), *limit)
         yield
         self.redis.delete(KEYS.key("limits"))
+        self.model.limits = {}
 
     @contextmanager
     def paused(self, paused: bool) -> Iterator[None]:

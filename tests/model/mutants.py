@@ -99,7 +99,7 @@ def mutated(mutant: Mutant, url: str) -> Iterator[type[Machine]]:
     OverMutant.link.close()
 
 
-def profile(*, shrink: bool) -> settings:
+def profile(shrink: bool) -> settings:
     """One seed's run."""
     return settings(
         max_examples=EXAMPLES,
