@@ -142,7 +142,8 @@ def body_of(draw: Draw, kind: type | None) -> bytes:
         return bytes(draw(pick(b"[", b'{"a":', b"[{}," * 3)) * draw(pick(1, 63, 64, 65, 5_000)))
     if how == "value":
         return encoded(draw(values))
-    names = tuple(field.encode_name for field in msgspec.structs.fields(kind)) if kind else ("x",)
+    struct = kind is not None and isinstance(kind, type(msgspec.Struct))
+    names = tuple(field.encode_name for field in msgspec.structs.fields(kind)) if struct else ("x",)
     name = draw(pick(*names)) if names else "x"
     if how == "raw":
         return b'{"%s":%s}' % (name.encode(), draw(pick(*BROKEN)))

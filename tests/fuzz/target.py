@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import uvloop
+from hypothesis.errors import HypothesisDeprecationWarning
 from redis import Redis
 from starlette.types import ASGIApp
 
@@ -102,6 +104,14 @@ class Target:
         finally:
             for service in reversed(started):
                 await service.stop()
+
+
+@contextlib.contextmanager
+def random_allowed() -> Iterator[None]:
+    """Hypothesis minds who uses `random` while it draws; the gateway in the other thread may."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Do not use the `random`", HypothesisDeprecationWarning)
+        yield
 
 
 @contextlib.contextmanager

@@ -18,7 +18,8 @@ GOOD = b'{"status":404,"code":"not_found"}'
 def test_nothing_is_answered_5xx(one: Target, number: int) -> None:
     tally = shoot(one, 400, number)
     assert tally.requests >= 400
-    assert {200, 202, 400, 401, 403, 404, 405, 406, 422, 431} <= set(tally.statuses)
+    assert {200, 400, 401, 404, 422} <= set(tally.statuses)
+    assert len(tally.statuses) >= 10
     assert asyncio.run(one.findings()) == []
 
 

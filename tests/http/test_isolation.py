@@ -49,6 +49,7 @@ OTHERS = {
     ("POST", "/v1/jobs:batch"),
     ("POST", "/v1/flows"),
     ("POST", "/v1/dead-letters:replay"),
+    ("POST", "/v1/dead-letters:purge"),
     ("POST", "/v1/callbacks:replay"),
     ("POST", "/v1/endpoints"),
     ("POST", "/v1/keys"),
@@ -56,6 +57,11 @@ OTHERS = {
     ("POST", "/v1/schedules:preview"),  # stores nothing
     ("GET", "/healthz"),
     ("GET", "/readyz"),
+    ("GET", "/v1/events"),  # tests/http/test_events.py
+    ("PUT", "/v1/blobs"),  # this and the next three: tests/http/test_blobs.py
+    ("GET", "/v1/blobs/{id}"),
+    ("PUT", "/internal/blobs"),  # signed, for workers
+    ("GET", "/internal/blobs/{id}"),
 }
 SCHEDULE = "canary-schedule"
 STAGED = {"stages": [{"name": "canary", "processor": "echo", "payload": {"text": "canary"}}]}
@@ -152,6 +158,10 @@ async def test_what_is_named_in_a_body_is_not_touched(
         reply = await edge.post(path, {"ids": ids}, key=foreign)
         assert reply.json() == {"matched": 0, "replayed": 0, "more": False}
         assert (await edge.post(path, {"app": "etyde"}, key=foreign)).status_code == 403
+    purge = "/v1/dead-letters:purge"
+    reply = await edge.post(purge, {"ids": [victim["job"]]}, key=foreign)
+    assert reply.json() == {"matched": 0, "purged": 0, "more": False}
+    assert (await edge.post(purge, {"app": "etyde"}, key=foreign)).status_code == 403
     for path, body in (
         ("/v1/endpoints", {"url": "https://evil.example/", "app": "etyde"}),
         ("/v1/keys", {"app": "etyde", "scopes": ["read"]}),
@@ -205,7 +215,8 @@ async def test_an_old_id_tells_nothing_either(edge: Edge, foreign: str) -> None:
 
 async def call(edge: Edge, method: str, path: str, name: str, key: str) -> httpx.Response:
     filled = re.sub(r"{\w+}", name, path)
-    body = {"burst": 9} if path == "/v1/apps/{name}" else BODIES.get(method)
+    patches = {"/v1/apps/{name}": {"burst": 9}, "/v1/jobs/{id}": {"priority": "high"}}
+    body = patches.get(path, BODIES.get(method)) if method == "PATCH" else BODIES.get(method)
     return await edge.call(method, filled, body, key=key)
 
 
