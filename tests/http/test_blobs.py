@@ -260,6 +260,29 @@ async def test_a_job_with_a_large_input_and_a_larger_result(
     assert other.status_code == 404
 
 
+async def test_a_stage_of_a_flow_may_refer_to_a_blob(
+    scene: Scene, redis: Redis, redis_url: str
+) -> None:
+    await scene.minder.tick()
+    blob_id = (await scene.put(b"long text", "text/plain")).json()["id"]
+    stage = {"name": "one", "processor": "echo", "payload": {"text": {"$blob": blob_id}}}
+    async with scene.client() as http:
+        accepted = await http.post("/v1/flows", json={"stages": [stage], "result": "one"})
+        stage["payload"] = {"text": {"$blob": f"{scene.store.name}-{'0' * 32}"}}
+        refused = await http.post("/v1/flows", json={"stages": [stage]})
+    assert accepted.status_code == 202, accepted.text
+    assert refused.status_code == 422
+    flow_id = accepted.json()["id"]
+    broker = Broker(redis, KEYS)
+    async with (
+        GatewayBlobs(scene.parts.directory.blob_places, CLOCK) as blobs,
+        plain_worker(broker, redis_url, repeat, blobs=blobs),
+    ):
+        await ended(scene.parts.inspector, flow_id)
+    result = await scene.get(f"/v1/jobs/{flow_id}/result")
+    assert result.json() == {"text": "long text"}
+
+
 async def test_fields_beside_a_reference_are_checked(scene: Scene) -> None:
     blob_id = (await scene.put(b"long text", "text/plain")).json()["id"]
     assert (await scene.submit({"text": {"$blob": blob_id}})).status_code == 202
