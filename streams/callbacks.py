@@ -3,6 +3,7 @@ settled, replayed."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -19,9 +20,11 @@ from streams.deliveries import (
 )
 from streams.endpoints import EndpointStore
 from streams.keyspace import Keyspace
+from streams.merging import SortedSource, Source, StreamSource
 from streams.model import Fault, Page, Settled, State
 from streams.scripts import Client, Scripts, pairs, text, translated
 from streams.settings import EngineSettings
+from streams.shelves import Shelf, SourceShelf, paged
 from streams.wire import Call, Wire
 
 LISTED_MAX = 10_000  # callbacks of one state that a listing looks through
@@ -35,6 +38,16 @@ class CallbackState(StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
     DEAD = "dead"
+
+
+# Where callbacks lie in Redis, by the letter in cursors, in the order of a listing.
+SHELVES = {
+    "l": CallbackState.WAITING,  # lanes, of those under way too
+    "u": CallbackState.WAITING,  # due later
+    "d": CallbackState.DELIVERED,
+    "x": CallbackState.DEAD,
+}
+SORTED = {"u": "callback_due", "d": "callback_done", "x": "callback_dead"}
 
 
 class CallbackRecord(msgspec.Struct, frozen=True):
@@ -233,17 +246,26 @@ class CallbackStore:
     async def page(
         self, wanted: CallbackFilter = EVERY_CALLBACK, cursor: str = "", limit: int = 50
     ) -> Page[CallbackView]:
-        """Callbacks, waiting ones first, then the newest."""
-        ids: list[str] = []
-        for state in wanted.states:
-            ids += await self._ids(state, wanted.since_ms)
-        found: list[CallbackView] = []
-        position = Page.start_of(cursor)
-        while position < len(ids) and len(found) < limit:
-            chunk = ids[position : position + min(CHUNK, limit - len(found))]
-            found += await self._views(await self._fitting(chunk, wanted))
-            position += len(chunk)
-        return Page(found, str(position) if position < len(ids) else "")
+        """Callbacks, waiting ones first, of each kind the newest. ValueError for no cursor."""
+        names = [name for name, state in SHELVES.items() if state in wanted.states]
+        return await paged([self._shelf(name, wanted) for name in names], cursor, limit)
+
+    def _shelf(self, name: str, wanted: CallbackFilter) -> Shelf[CallbackView]:
+        async def read(ids: Sequence[str]) -> dict[str, CallbackView]:
+            views = await self._views(await self._fitting(ids, wanted))
+            return {view.record.id: view for view in views if view.state is SHELVES[name]}
+
+        sources = partial(self._sources, name, wanted)
+        return SourceShelf(name, self._redis, sources, read, wanted.since_ms)
+
+    async def _sources(self, shelf: str, wanted: CallbackFilter) -> list[Source]:
+        """The lanes of endpoints, or the sorted set of a shelf."""
+        if shelf in SORTED:
+            return [SortedSource(self._redis, self._keys.key(SORTED[shelf]))]
+        with translated():
+            raws = await self._redis.zrange(self._keys.key("callback_lanes"), 0, -1)
+        lanes = [lane for lane in map(text, raws) if wanted.endpoint in (None, lane)]
+        return [StreamSource(self._keys.key("callbacks_", lane), lane, b"c") for lane in lanes]
 
     async def matching(
         self, wanted: CallbackFilter, settled_ms: int = 0

@@ -26,9 +26,9 @@ from streams.flow_record import (
 )
 from streams.inspector import JOB_FIELDS, job_of
 from streams.keyspace import Keyspace
-from streams.listing import SCAN_MAX
 from streams.model import Fault, Job, Page, State
 from streams.scripts import Client, text, translated
+from streams.shelves import SCAN_MAX
 
 CHUNK = 500  # jobs in one round trip
 SCAN_FIELDS = 1_000

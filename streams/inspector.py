@@ -109,9 +109,8 @@ class Inspector:
         self, wanted: JobFilter = EVERY_JOB, cursor: str = "", limit: int = 50
     ) -> Page[Job]:
         """A page of jobs: see `streams.listing`."""
-        return await JobListing(self._redis, self._keys, self.jobs_by_id).page(
-            wanted, cursor, limit
-        )
+        listing = JobListing(self._redis, self._keys, self.jobs_by_id, wanted)
+        return await listing.page(cursor, limit)
 
     async def _members(self, key: str) -> list[str]:
         with translated():

@@ -1,25 +1,26 @@
 """Listings of jobs: pages that cost what they show, over the structures that are there anyway.
 
 There is no index of jobs by app, processor or tag: keeping one would cost every job, and listings
-are rare. A page walks lanes, due sets and the lists of ended jobs from the newest on, reads the
-records that it passes, at most SCAN_MAX, and leaves a cursor where it stopped. So a narrow filter
-may bring a short page, even an empty one, with a cursor that goes on. A job that changes its state
-while somebody pages may come twice or not at all.
+are rare (decision 15). A page walks lanes, due sets and the lists of ended jobs from the newest on
+and reads the records that it passes. A job that changes its state while somebody pages may come
+twice or not at all.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from enum import StrEnum
+from functools import partial
 
 import msgspec
 
 from streams.keyspace import Keyspace
-from streams.merging import Found, Place, SortedSource, Source, StreamSource, merged
+from streams.merging import Found, Place, SortedSource, Source, StreamSource
 from streams.model import Job, Lane, Page, ResourceClass, State
 from streams.scripts import Client, text, translated
+from streams.shelves import Shelf, SourceShelf, paged
 
-SCAN_MAX = 2_000  # records looked at for one page
-CHUNK_MAX = 200  # records read in one round trip
 BLOCKED_CHUNK = 200
+BLOCKED = "b"
+
+ReadJobs = Callable[[Sequence[str]], Awaitable[list[Job]]]
 
 
 class JobFilter(msgspec.Struct, frozen=True):
@@ -46,117 +47,67 @@ class JobFilter(msgspec.Struct, frozen=True):
 
 EVERY_JOB = JobFilter()
 
-
-class Shelf(StrEnum):
-    """Where jobs lie in Redis, in the order in which a listing goes through."""
-
-    LANES = "l"
-    DUE = "u"
-    BLOCKED = "b"
-    DEAD = "d"
-    ENDED = "e"
-
-
-SHELVES: dict[Shelf, frozenset[State]] = {
-    Shelf.LANES: frozenset({State.WAITING, State.ACTIVE}),
-    Shelf.DUE: frozenset({State.DELAYED}),
-    Shelf.BLOCKED: frozenset({State.BLOCKED}),
-    Shelf.DEAD: frozenset({State.DEAD}),
-    Shelf.ENDED: frozenset({State.SUCCEEDED, State.CANCELLED, State.EXPIRED}),
+# Where jobs lie in Redis, by the letter in cursors, in the order in which a listing goes through.
+SHELVES: dict[str, frozenset[State]] = {
+    "l": frozenset({State.WAITING, State.ACTIVE}),  # lanes
+    "u": frozenset({State.DELAYED}),  # due sets
+    BLOCKED: frozenset({State.BLOCKED}),
+    "d": frozenset({State.DEAD}),
+    "e": frozenset({State.SUCCEEDED, State.CANCELLED, State.EXPIRED}),
 }
 
 
-class Cursor(msgspec.Struct, frozen=True):
-    """Where a page stopped: `e 1764000000000 0 0-01jd…`."""
-
-    shelf: Shelf
-    after: Place | None = None
-
-    @property
-    def text(self) -> str:
-        """As pages carry it."""
-        if self.after is None:
-            return self.shelf
-        return f"{self.shelf} {self.after.major} {self.after.minor} {self.after.name}"
-
-    @classmethod
-    def parse(cls, cursor: str) -> "Cursor":
-        """The cursor of a text. Raises ValueError for one that no page gave out."""
-        shelf, _, rest = cursor.partition(" ")
-        if not rest:
-            return cls(Shelf(shelf))
-        major, minor, name = rest.split(" ", 2)
-        if not (major.isdecimal() and minor.isdecimal()):
-            raise ValueError(cursor)
-        return cls(Shelf(shelf), Place(int(major), int(minor), name))
-
-
 class JobListing:
-    """Pages of jobs. Raises errors.Unavailable, and ValueError for what is no cursor."""
+    """Pages of the jobs that fit. Raises errors.Unavailable, and ValueError for no cursor."""
 
     def __init__(
-        self,
-        redis: Client,
-        keyspace: Keyspace,
-        read: Callable[[Sequence[str]], Awaitable[list[Job]]],
+        self, redis: Client, keyspace: Keyspace, read: ReadJobs, wanted: JobFilter
     ) -> None:
         """`read` brings the jobs of ids that have a record, in their order."""
         self._redis = redis
         self._keys = keyspace
         self._read = read
+        self._wanted = wanted
 
-    async def page(self, wanted: JobFilter, cursor: str = "", limit: int = 50) -> Page[Job]:
-        """Jobs that fit, newest first on each shelf: live ones, dead letters, others that ended."""
-        start = Cursor.parse(cursor) if cursor else None
-        found: list[Job] = []
-        looked_at = 0
-        for shelf in _shelves(wanted, start):
-            at = start if start and start.shelf is shelf else Cursor(shelf)
-            async for entries in self._chunks(shelf, wanted, at.after, limit):
-                places = {entry.id: entry.place for entry in entries}
-                for job in await self._read(list(places)):
-                    if job.state in SHELVES[shelf] and wanted.fits(job):
-                        found.append(job)
-                        if len(found) == limit:
-                            return Page(found, Cursor(shelf, places[job.id]).text)
-                looked_at += len(entries)
-                if looked_at >= SCAN_MAX:
-                    return Page(found, Cursor(shelf, entries[-1].place).text)
-        return Page(found)
+    async def page(self, cursor: str = "", limit: int = 50) -> Page[Job]:
+        """Newest first on each shelf: live jobs, dead letters, others that ended."""
+        wanted = self._wanted.state
+        names = [name for name, states in SHELVES.items() if wanted is None or wanted in states]
+        return await paged([self._shelf(name) for name in names], cursor, limit)
 
-    async def _chunks(
-        self, shelf: Shelf, wanted: JobFilter, after: Place | None, limit: int
-    ) -> AsyncIterator[list[Found]]:
-        """A shelf's entries behind a place, some at a time."""
-        if shelf is Shelf.BLOCKED:
-            entries = self._blocked(after)
-        else:
-            sources = await self._sources(shelf, wanted)
-            entries = merged(self._redis, sources, after, limit)
-        chunk: list[Found] = []
-        size = min(limit, CHUNK_MAX)
-        async for entry in entries:
-            if shelf is not Shelf.BLOCKED and entry.place.major < wanted.since_ms:
-                break  # nobody ends, waits or is due before the submit
-            chunk.append(entry)
-            if len(chunk) >= size:
-                yield chunk
-                chunk, size = [], CHUNK_MAX
-        if chunk:
-            yield chunk
+    def _shelf(self, name: str) -> Shelf[Job]:
+        if name == BLOCKED:
+            return BlockedShelf(name, self)
+        since_ms = self._wanted.since_ms  # nobody ends, waits or is due before the submit
+        sources, read = partial(self._sources, name), partial(self.fitting, name)
+        return SourceShelf(name, self._redis, sources, read, since_ms)
 
-    async def _sources(self, shelf: Shelf, wanted: JobFilter) -> list[Source]:
+    async def _sources(self, shelf: str) -> list[Source]:
+        """The streams or sorted sets of a shelf, but that of blocked jobs."""
         match shelf:
-            case Shelf.LANES:
-                lanes = [lane for lane in await self._lanes() if _may_hold(lane, wanted)]
+            case "l":
+                lanes = [lane for lane in await self._lanes() if _may_hold(lane, self._wanted)]
                 return [StreamSource(self._keys.stream(lane), lane, b"j") for lane in lanes]
-            case Shelf.DUE:
+            case "u":
                 keys = [self._keys.key("due_", name) for name in ResourceClass]
-            case Shelf.DEAD:
-                keys = [self._keys.key("dead_", app) for app in await self._apps(wanted)]
+            case "d":
+                keys = [self._keys.key("dead_", app) for app in await self._apps()]
             case _:
-                keys = [self._keys.key("ended_", app) for app in await self._apps(wanted)]
+                keys = [self._keys.key("ended_", app) for app in await self._apps()]
         return [SortedSource(self._redis, key) for key in keys]
+
+    async def blocked(self, scan: int) -> tuple[int, list[str]]:
+        """Some blocked jobs, and where to go on, 0 at the end."""
+        with translated():
+            following, raws = await self._redis.sscan(
+                self._keys.key("blocked"), scan, count=BLOCKED_CHUNK
+            )
+        return int(following), sorted(map(text, raws))
+
+    async def fitting(self, shelf: str, ids: Sequence[str]) -> dict[str, Job]:
+        """The jobs that fit; one that has left the shelf meanwhile is elsewhere."""
+        found = [job for job in await self._read(ids) if job.state in SHELVES[shelf]]
+        return {job.id: job for job in found if self._wanted.fits(job)}
 
     async def _lanes(self) -> list[str]:
         with translated():
@@ -165,33 +116,35 @@ class JobListing:
                     pipe.smembers(self._keys.key("streams_", name))
                 return sorted(text(raw) for lanes in await pipe.execute() for raw in lanes)
 
-    async def _apps(self, wanted: JobFilter) -> list[str]:
-        if wanted.app is not None:
-            return [wanted.app]
+    async def _apps(self) -> list[str]:
+        if self._wanted.app is not None:
+            return [self._wanted.app]
         with translated():
             return sorted(text(raw) for raw in await self._redis.smembers(self._keys.key("apps")))
 
-    async def _blocked(self, after: Place | None) -> AsyncIterator[Found]:
-        """Blocked jobs have no order: a place is a cursor of SSCAN, and how many of its answer."""
+
+class BlockedShelf:
+    """The set of blocked jobs, which has no order."""
+
+    def __init__(self, name: str, listing: JobListing) -> None:
+        self.name = name
+        self._listing = listing
+
+    async def entries(self, after: Place | None, limit: int) -> AsyncIterator[Found]:
+        """Its jobs; a place is a cursor of SSCAN, and how many of its answer."""
         scan, passed = (int(after.name), after.minor) if after else (0, 0)
         while True:
-            with translated():
-                following, raws = await self._redis.sscan(
-                    self._keys.key("blocked"), scan, count=BLOCKED_CHUNK
-                )
-            for number, raw in enumerate(sorted(raws), 1):
+            following, ids = await self._listing.blocked(scan)
+            for number, job_id in enumerate(ids, 1):
                 if number > passed:
-                    yield Found(text(raw), Place(0, number, str(scan)))
+                    yield Found(job_id, Place(0, number, str(scan)))
             if not following:
                 return
-            scan, passed = int(following), 0
+            scan, passed = following, 0
 
-
-def _shelves(wanted: JobFilter, start: Cursor | None) -> list[Shelf]:
-    shelves = list(Shelf)
-    if start is not None:
-        shelves = shelves[shelves.index(start.shelf) :]
-    return [shelf for shelf in shelves if wanted.state in (None, *SHELVES[shelf])]
+    async def read(self, ids: Sequence[str]) -> dict[str, Job]:
+        """The jobs that fit."""
+        return await self._listing.fitting(self.name, ids)
 
 
 def _may_hold(name: str, wanted: JobFilter) -> bool:

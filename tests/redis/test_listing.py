@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from streams import listing
+from streams import listing, shelves
 from streams.broker import Broker
 from streams.inspector import Inspector
 from streams.listing import JobFilter
 from streams.merging import Found, Place, SortedSource, StreamSource, merged
 from streams.model import Dead, State
-from tests.redis.scenes import FAULT, KEYS, leased, settle, succeed
+from tests.redis.scenes import FAULT, KEYS, leased, settle, store, succeed
 from tests.support.build import Hand, new_job
 
 ENDED = KEYS.key("ended_", "etyde")
@@ -151,8 +151,8 @@ async def test_filters_by_tag_processor_and_time(
 async def test_a_narrow_filter_brings_a_short_page_and_a_cursor(
     broker: Broker, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing, "SCAN_MAX", 20)
-    monkeypatch.setattr(listing, "CHUNK_MAX", 10)
+    monkeypatch.setattr(shelves, "SCAN_MAX", 20)
+    monkeypatch.setattr(shelves, "CHUNK_MAX", 10)
     needle = new_job(tags=("needle",))
     await broker.submit([needle, *(new_job() for _ in range(60))])
     found = await pages(inspector, 5, JobFilter(tag="needle"))
@@ -191,6 +191,17 @@ async def test_a_page_costs_what_it_shows(
     cost = (await redis.info("stats"))["total_net_output_bytes"] - before
     assert page.items == []
     assert cost < 300_000  # SCAN_MAX members without a record, and not 20,000
+    await redis.flushall()
+
+
+async def test_a_page_of_callbacks_costs_what_it_shows(redis: "Redis", broker: Broker) -> None:
+    done = {f"msg_{number:026d}": 1_000 + number for number in range(20_000)}
+    await redis.zadd(KEYS.key("callback_done"), done)
+    before = (await redis.info("stats"))["total_net_output_bytes"]
+    page = await store(redis, broker).page(cursor=f"d 11000 0 msg_{10_000:026d}", limit=1)
+    cost = (await redis.info("stats"))["total_net_output_bytes"] - before
+    assert (page.items, page.cursor.split()[1]) == ([], "8999")
+    assert cost < 300_000
     await redis.flushall()
 
 
