@@ -59,7 +59,10 @@ KEYED = (NotAuthenticated, NotAllowed, RateLimited)
 BODIED = (MalformedJson, InvalidInput, LengthRequired, TooLarge, UnsupportedMediaType)
 # What an answer's `id` is good for: operations that take it in their path.
 LINKS = {
-    "submit": ("read_job", "read_result", "cancel_job", "retry_job"),
+    "submit": (
+        *("read_job", "read_result", "list_attempts", "explain_job"),
+        *("change_job", "promote_job", "cancel_job", "retry_job"),
+    ),
     "create_endpoint": ("read_endpoint", "rotate_endpoint", "delete_endpoint"),
     "create_key": ("rotate_key", "revoke_key"),
 }

@@ -12,6 +12,7 @@ import msgspec
 import uvloop
 
 from gateway.client import AsyncClient, Begun, Cut, Ended, Refused, Said, Text
+from gateway.making import accepted_as
 from gateway.planning import Catalog, job_of
 from gateway.schemas import PayloadSchemas
 from gateway.submission import Origin
@@ -23,7 +24,7 @@ from streams.clock import SystemClock
 from streams.errors import InvalidInput, UnknownJob
 from streams.flow_record import is_flow
 from streams.ids import new_job_id
-from streams.model import Job, Priority, State
+from streams.model import Conflict, Job, Priority, State
 from streams.tokens import Piece, TokenReader
 
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.5
@@ -75,7 +76,8 @@ class DirectJobs:
         """Submit one job, checked as the gateway would."""
         origin = Origin(self._app, "", SystemClock().now_ms())
         job = job_of(request, origin, await catalog_of(self._engine))
-        (answer,) = await self._engine.broker.submit([job])
+        (submitted,) = await self._engine.broker.submit([job])
+        answer = accepted_as(job, submitted)
         return JobAccepted(answer.id, answer.state, answer.created, links_of(answer.id))
 
     async def wait(self, job_id: str, within_s: float) -> JobView:
@@ -200,6 +202,9 @@ Examples:
 @click.option("--attempts", "attempts_max", type=click.IntRange(1, 100))
 @click.option("--job-timeout", "job_timeout_s", type=click.FloatRange(min=0, min_open=True))
 @click.option("--tag", "tags", multiple=True, help="A tag; repeat it.")
+@click.option("--unique", "unique_key", metavar="KEY", help="One job of the app at a time has it.")
+@click.option("--on-conflict", type=click.Choice([str(one) for one in Conflict]))
+@click.option("--unique-for", "unique_for_s", type=click.FloatRange(min=0, min_open=True))
 @click.option("--callback", metavar="URL", help="Where to tell the app how it ended.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end and print the result.")
 @wait_option

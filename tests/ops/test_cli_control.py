@@ -6,7 +6,7 @@ from ops.cli.moments import MOMENT
 from ops.links import Engine
 from streams.control import KeptLines
 from streams.model import Again, Fault, NewJob, Settlement
-from tests.ops.test_cli import Cli, cli, on, one_of_each
+from tests.ops.test_cli import CARD, Cli, Ran, cli, on, one_of_each
 from tests.support.build import Hand, new_job
 
 __all__ = ["cli"]
@@ -92,6 +92,21 @@ def test_dead_letters_are_purged_after_a_dry_run(cli: Cli, redis_url: str) -> No
     assert cli("dead", "purge", "--all", "-o", "json").json == {ids["dead"]: "purged"}
     assert cli("dead", "list", "-o", "json").json == []
     assert cli("status", "-o", "json").json["io"]["dead"] == 1  # counters stay
+
+
+def test_a_unique_key_is_taken_shared_or_passed_on(cli: Cli, redis_url: str) -> None:
+    on(redis_url, lambda engine: engine.directory.publish_processor(CARD))
+
+    def submit(*options: str) -> Ran:
+        return cli("submit", "echo", '{"message": "hi"}', "--unique", "k", *options)
+
+    first = submit().out.strip()
+    refused = submit()
+    assert (refused.code, f"{first} has the unique key" in refused.err) == (2, True)
+    assert submit("--on-conflict", "existing").out.strip() == first
+    newer = submit("--on-conflict", "replace").out.strip()
+    assert cli("jobs", "show", first, "-o", "json").json["error"]["code"] == "replaced"
+    assert cli("jobs", "show", newer, "-o", "json").json["unique"]["name"] == "k"
 
 
 def test_rates_are_set_and_shown(cli: Cli) -> None:
