@@ -103,7 +103,7 @@ class Machine(RuleBasedStateMachine):
         self.wounded: set[str] = set()  # streams whose group was destroyed
         self.names = iter(range(1, 10_000))
         for app in APPS:
-            self.make(app, 2, "now", ENDINGS)
+            self.make(app, 3, "now", ENDINGS)
         self.cancel(0)  # which is told
         return self.take(0, slots)
 
