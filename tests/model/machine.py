@@ -481,7 +481,7 @@ class Machine(RuleBasedStateMachine):
             case "couriers" if lane := self.one_of(which, sorted(self.now().under("callbacks_"))):
                 self.destroy_group(KEYS.key("callbacks_", lane), COURIERS)
             case "flush":
-                self.redis.script_flush()
+                self.link.flush_scripts()
 
     def destroy_group(self, key: str, group: str) -> None:
         self.redis.xgroup_destroy(key, group)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.errors import Flaky
 from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import run_state_machine_as_test
 from rich.console import Console
@@ -81,6 +82,8 @@ def hunt(mutant: Mutant, url: str, seeds: range, *, shrink: bool) -> Outcome:
                     run_state_machine_as_test(
                         seed(number)(machine), settings=profile(shrink=shrink)
                     )
+            except Flaky:
+                continue  # a find that cannot be repeated is none
             except Exception as error:  # whatever the fault makes the machine stumble over
                 rules = [rule for rule in RULE.findall(notes(error)) if rule not in NO_RULES]
                 seconds = time.monotonic() - began
