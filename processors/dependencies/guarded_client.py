@@ -18,6 +18,7 @@ from processors.dependencies.addresses import Address, parse_address, unmapped
 from processors.dependencies.guard import DEFAULT_PORT, Guard, Refused
 
 ADDRESSES_TRIED = 4
+PIECES_MAX = 256  # of an answer whose bytes are bounded
 
 # httpcore imports sniffio for every lock that it makes. Where there is none, the search for it is a
 # quarter of a request's time, unless its absence is written down (measured, httpcore 1.0.9).
@@ -30,7 +31,8 @@ SocketOptions = Iterable[httpcore.SOCKET_OPTION]
 class GuardedBackend(httpcore.AsyncNetworkBackend):
     """Opens connections for httpcore, to checked addresses only.
 
-    An answer over `answer_max_bytes`, its head and interim answers included, breaks off.
+    An answer over `answer_max_bytes`, its head and interim answers included, breaks off; so does
+    one that comes in ever so many little pieces.
     """
 
     def __init__(self, guard: Guard, *, plain: bool, answer_max_bytes: int | None = None) -> None:
@@ -94,24 +96,28 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 class CappedStream(httpcore.AsyncNetworkStream):
-    """A connection on which each answer may have so many bytes; a request starts the count anew."""
+    """A connection on which each answer may have so many bytes, in no more than a few hundred
+    pieces, since each costs as much as a large one. A request starts the count anew."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream, max_bytes: int) -> None:
         self._stream = stream
         self._max_bytes = max_bytes
-        self._read = 0
+        self._read = self._pieces = 0
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read on. Raises httpcore.ReadError beyond the limit."""
         chunk = await self._stream.read(max_bytes, timeout)
         self._read += len(chunk)
+        self._pieces += 1
+        if self._pieces > PIECES_MAX:
+            raise httpcore.ReadError(f"the answer came in more than {PIECES_MAX} pieces")
         if self._read > self._max_bytes:
             raise httpcore.ReadError(f"the answer has more than {self._max_bytes} bytes")
         return chunk
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write, which is a new request."""
-        self._read = 0
+        self._read = self._pieces = 0
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from gateway.delivery import Answered, CourierSettings, Unanswered
 from gateway.posting import HEAD_MAX_BYTES, Poster
 from processors.dependencies.guard import Guard, GuardSettings
+from processors.dependencies.guarded_client import PIECES_MAX
 from tests.web.local_server import Received, local_server, response
 
 SETTINGS = CourierSettings(connect_timeout_s=2.0, total_timeout_s=10.0, response_timeout_s=0.2)
@@ -190,3 +191,26 @@ async def test_a_compressed_bomb_stays_packed() -> None:
         await poster.close()
     assert isinstance(ending, Answered)
     assert len(ending.excerpt) <= 256
+
+
+async def test_an_answer_byte_by_byte_is_cut_off_by_its_pieces() -> None:
+    sent = 0
+
+    async def crumble(request: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 200 OK\r\nx: ")
+        while True:
+            writer.write(b"x")
+            sent += 1
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    async with local_server(crumble) as server:
+        settings = GuardSettings(allow_networks=("127.0.0.0/8",), allow_ports=(server.port,))
+        poster = Poster(Guard(settings), SETTINGS)
+        ending = await poster.post(server.origin, {}, b"{}")
+        await poster.close()
+    assert ending == Unanswered(
+        f"ReadError: the answer came in more than {PIECES_MAX} pieces", "reset"
+    )
+    assert sent < 4 * PIECES_MAX

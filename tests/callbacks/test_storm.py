@@ -19,6 +19,6 @@ async def test_every_callback_is_delivered_or_dead_with_a_reason(tmp_path: Path)
 
 
 async def test_a_dead_and_a_tar_pit_endpoint_delay_no_other(tmp_path: Path) -> None:
-    """With a wide margin here: other work on the machine weighs as much as they do."""
-    measured = await pace(tmp_path, 7, rounds=1, callbacks=160)
+    """With a wide margin here, for one short round."""
+    measured = await pace(tmp_path, 7, rounds=1, callbacks=120)
     assert measured.ratio < 2.0
