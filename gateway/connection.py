@@ -170,6 +170,7 @@ class GuardedConnection(HttpToolsProtocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         if busy:
             self.cycle.disconnected = True
+            self.cycle.waiting_for_100_continue = False  # nothing more can be written
             self.cycle.message_event.set()
         if busy and self.cycle.response_started:
             self._close()

@@ -6,6 +6,7 @@ gateway's user alone.
 
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -41,7 +42,9 @@ class DiskCopy(Generic[T]):
         encoded = msgspec.json.encode(rows, order="sorted")
         if encoded == self._written:
             return
-        fresh = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        # Two reads of a table may end together: each writes a file of its own, the last one stays.
+        own = f"{os.getpid()}.{threading.get_ident()}"
+        fresh = self._path.with_name(f"{self._path.name}.{own}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

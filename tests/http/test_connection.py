@@ -160,6 +160,17 @@ async def test_bad_chunks_end_the_request(served: Served, chunk: bytes) -> None:
     assert (await one.answer()).status in (400, 413)
 
 
+async def test_a_refusal_is_the_last_that_is_written(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also to one who waits to be told to go on, and sends nonsense meanwhile."""
+    one = await wire(served)
+    one.send(post(served), b"expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+    assert (await one.answer()).status == 400
+    assert await one.closed() == b""
+    assert "request failed" not in caplog.text
+
+
 async def test_a_body_that_is_needed_and_not_declared(served: Served) -> None:
     heard = await ask(served, post(served), b"\r\n")
     assert (heard.status, heard.code) == (411, "length_required")
