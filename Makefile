@@ -36,9 +36,10 @@ check: $(VENV)/.dev $(REDIS) ## Run everything that must be green: format, lint,
 clean: ## Forget the virtual environment
 	rm -rf $(VENV)
 
-$(VENV)/.python: | python-is-new-enough
+$(VENV)/.python: requirements-pip.lock | python-is-new-enough
 	@echo "Setting up $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV) || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) --require-hashes -r requirements-pip.lock  # older ones overlook pins of packages with extras
 	@touch $@
 
 .PHONY: python-is-new-enough

@@ -12,7 +12,7 @@ SEEDS = range(3)
 QUICK = (
     "no fence at settle",
     "the state alone fences",
-    "renew asks for no token",
+    "no gate at take",
     "take acknowledges what it leases",
     "acknowledged, not deleted",
     "deleted, not acknowledged",
