@@ -10,12 +10,17 @@ from ops.bench.report import show
 from ops.bench.run import run
 
 
-@click.command(help="Measure this machine: no-op jobs through a real worker on a private Redis.")
+@click.command(
+    help="Measure this machine: no-op jobs through a real worker on a private Redis.",
+    epilog="\b\nExamples:\n  roughneck bench\n  roughneck bench --slots 10 --aof -o json",
+)
 @click.option("--jobs", default=20_000, show_default=True, help="Waiting jobs per measurement.")
 @click.option("--slots", default="1,10,100", show_default=True, help="Slots, one run each.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds; medians are printed.")
 @click.option("--aof/--no-aof", default=False, help="With the append-only file, every second.")
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="How to print."
+)
 def bench(jobs: int, slots: str, rounds: int, aof: bool, output: str) -> None:
     """Run the measurement and print it."""
     progress = Console(stderr=True)

@@ -10,7 +10,10 @@ from ops.cli.session import Command, Session, pass_session
 LOOPBACK = "redis://127.0.0.1:6379/0"
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command,
+    epilog="\b\nExample:\n  roughneck --redis redis://10.8.0.1:6379/0 acl /etc/roughneck",
+)
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @pass_session
 def acl(session: Session, /, folder: Path) -> None:

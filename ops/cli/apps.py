@@ -7,6 +7,7 @@ from click.core import ParameterSource
 from gateway.auth import EVERY_APP
 from gateway.wire_registry import APP, AppDetail
 from ops.cli.session import Group, Session, pass_session
+from ops.cli.watching import Watched
 from ops.links import Engine
 from streams.directory import AppLimits
 from streams.rates import RateStore
@@ -43,7 +44,7 @@ def apps() -> None:
     """Apps: how much each may ask of the gateways."""
 
 
-@apps.command("list")
+@apps.command("list", cls=Watched, epilog="\b\nExample:\n  roughneck apps list")
 @pass_session
 def list_apps(session: Session, /) -> None:
     """Every app that ever submitted or has limits, and its jobs that wait or run."""

@@ -36,8 +36,13 @@ Examples:
 @click.argument("prompt")
 @click.option("--system", default="", help="What the model is told before the prompt.")
 @click.option("--max-tokens", type=click.IntRange(1, 32_768), help="Cut the answer there.")
-@click.option("--temperature", type=click.FloatRange(0, 2))
-@click.option("--priority", type=click.Choice([str(one) for one in Priority]), default="high")
+@click.option("--temperature", type=click.FloatRange(0, 2), help="How freely it answers.")
+@click.option(
+    "--priority",
+    type=click.Choice([str(one) for one in Priority]),
+    default="high",
+    help="How urgent.",
+)
 @app_option(default="cli", show_default=True, help="The app, where no gateway is used.")
 @click.option(
     "--timeout",

@@ -27,7 +27,14 @@ def audit() -> None:
 
 
 @audit.command("tail", epilog="\b\nExample:\n  roughneck audit tail -n 50 -o json")
-@click.option("-n", "count", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "-n",
+    "count",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many lines.",
+)
 @click.option("--file", "path", type=PATH, help="Another file than that of the settings.")
 @pass_session
 def tail(session: Session, /, count: int, path: Path | None) -> None:

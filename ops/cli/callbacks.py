@@ -8,6 +8,7 @@ from gateway.wire import milliseconds
 from gateway.wire_registry import CallbackDetail
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.links import Engine
 from streams.callbacks import CallbackFilter, CallbackState, CallbackView
 from streams.errors import Rejected
@@ -31,11 +32,19 @@ def callbacks() -> None:
     """Callbacks: list, show and replay them."""
 
 
-@callbacks.command("list")
+@callbacks.command(
+    "list", cls=Watched, epilog="\b\nExample:\n  roughneck callbacks list --state dead"
+)
 @app_option()
-@click.option("--state", type=click.Choice([str(state) for state in CallbackState]))
+@click.option(
+    "--state",
+    type=click.Choice([str(state) for state in CallbackState]),
+    help="Limit to this state.",
+)
 @endpoint_option
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000))
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 1_000), help="At most."
+)
 @pass_session
 def list_callbacks(
     session: Session, /, app: str | None, state: str | None, endpoint: str | None, limit: int
@@ -52,7 +61,7 @@ def list_callbacks(
     session.screen.show(views, [_row(view) for view in views], empty="no callbacks")
 
 
-@callbacks.command("show")
+@callbacks.command("show", epilog="\b\nExample:\n  roughneck callbacks show msg_…")
 @click.argument("callback_id", metavar="ID")
 @pass_session
 def show_callback(session: Session, /, callback_id: str) -> None:

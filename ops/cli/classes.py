@@ -5,6 +5,7 @@ import click
 from gateway.wire_control import RateLimit
 from ops.cli.screen import Row, duration
 from ops.cli.session import Group, Session, pass_session
+from ops.cli.watching import Watched
 from streams.inspector import ClassView
 from streams.model import Rate, ResourceClass
 
@@ -18,7 +19,7 @@ def classes() -> None:
     """Resource classes: their lanes, pause, resume, limits."""
 
 
-@classes.command("list")
+@classes.command("list", cls=Watched, epilog="\b\nExample:\n  roughneck classes list --watch")
 @pass_session
 def list_classes(session: Session, /) -> None:
     """The classes and their pools."""
@@ -26,7 +27,7 @@ def list_classes(session: Session, /) -> None:
     session.screen.show(views, [_row(view) for view in views])
 
 
-@classes.command("lanes")
+@classes.command("lanes", cls=Watched, epilog="\b\nExample:\n  roughneck classes lanes -o json")
 @pass_session
 def lanes(session: Session, /) -> None:
     """Every lane that has entries, the oldest first."""
@@ -50,7 +51,7 @@ def lanes(session: Session, /) -> None:
     session.screen.show(found, rows, empty="no lane has entries")
 
 
-@classes.command("pause")
+@classes.command("pause", epilog="\b\nExample:\n  roughneck classes pause ollama")
 @NAME
 @pass_session
 def pause(session: Session, /, name: str) -> None:
@@ -60,7 +61,7 @@ def pause(session: Session, /, name: str) -> None:
     _say(session, name, f"class {name} is paused" if changed else f"{name} was paused already")
 
 
-@classes.command("resume")
+@classes.command("resume", epilog="\b\nExample:\n  roughneck classes resume ollama")
 @NAME
 @pass_session
 def resume(session: Session, /, name: str) -> None:

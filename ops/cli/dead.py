@@ -15,6 +15,7 @@ from ops.cli.jobs import (
     show_outcomes,
 )
 from ops.cli.session import Group, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.links import Engine
 from streams.listing import JobFilter
 from streams.model import Job, State
@@ -47,7 +48,9 @@ def dead() -> None:
     """Dead letters: jobs that will not be tried again by themselves."""
 
 
-@dead.command("list")
+@dead.command(
+    "list", cls=Watched, epilog="\b\nExample:\n  roughneck dead list --processor echo -o json"
+)
 @app_option()
 @processor_option
 @limit_option

@@ -26,7 +26,9 @@ from streams.scripts import translated
 PROBLEMS = 1  # the exit code
 
 
-@click.command(cls=Command)
+@click.command(
+    cls=Command, epilog="\b\nExamples:\n  roughneck doctor\n  roughneck doctor --fix -o json"
+)
 @click.option(
     "--fix", "mend", is_flag=True, help="Put jobs back in place and set counters anew, first."
 )

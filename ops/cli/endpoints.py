@@ -12,6 +12,7 @@ from gateway.wire_registry import CallbackDetail, EndpointView
 from ops.cli.callbacks import UnknownRecord, card_of
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.links import Engine
 from ops.wiring import seals_of
 from processors.dependencies.guard import Guard
@@ -31,7 +32,7 @@ def endpoints() -> None:
     """Where apps may be called back: every callback URL must lie under one."""
 
 
-@endpoints.command("list")
+@endpoints.command("list", cls=Watched, epilog="\b\nExample:\n  roughneck endpoints list --app web")
 @app_option()
 @pass_session
 def list_endpoints(session: Session, /, app: str | None) -> None:
@@ -68,7 +69,7 @@ def create(
     _show_secret(session, standing, secret)
 
 
-@endpoints.command("rotate")
+@endpoints.command("rotate", epilog="\b\nExample:\n  roughneck endpoints rotate ep_…")
 @click.argument("endpoint_id", metavar="ID")
 @click.option("--drop-previous", is_flag=True, help="End the old secret at once: it leaked.")
 @pass_session
@@ -83,7 +84,7 @@ def rotate(session: Session, /, endpoint_id: str, *, drop_previous: bool) -> Non
     _show_secret(session, standing, secret)
 
 
-@endpoints.command("test")
+@endpoints.command("test", epilog="\b\nExample:\n  roughneck endpoints test ep_…")
 @click.argument("endpoint_id", metavar="ID")
 @pass_session
 def test(session: Session, /, endpoint_id: str) -> None:
@@ -105,7 +106,7 @@ def test(session: Session, /, endpoint_id: str) -> None:
     session.screen.card(view, card_of(view))
 
 
-@endpoints.command("enable")
+@endpoints.command("enable", epilog="\b\nExample:\n  roughneck endpoints enable ep_…")
 @click.argument("endpoint_id", metavar="ID")
 @pass_session
 def enable(session: Session, /, endpoint_id: str) -> None:
@@ -116,7 +117,7 @@ def enable(session: Session, /, endpoint_id: str) -> None:
     session.screen.say(f"{endpoint_id} is enabled; {replayed} callbacks are delivered again", facts)
 
 
-@endpoints.command("delete")
+@endpoints.command("delete", epilog="\b\nExample:\n  roughneck endpoints delete ep_…")
 @click.argument("endpoint_id", metavar="ID")
 @pass_session
 def delete(session: Session, /, endpoint_id: str) -> None:
@@ -127,7 +128,7 @@ def delete(session: Session, /, endpoint_id: str) -> None:
     session.screen.say(f"{endpoint_id} is deleted", {"id": endpoint_id, "outcome": "deleted"})
 
 
-@endpoints.command("new-key")
+@endpoints.command("new-key", epilog="\b\nExample:\n  roughneck endpoints new-key")
 @pass_session
 def new_key(session: Session, /) -> None:
     """Put a new key into the file that seals secrets, and seal every secret anew with it.

@@ -28,6 +28,7 @@ from gateway.wire_flows import (
 )
 from ops.cli.screen import STYLES, Row, age_of, duration, terminal
 from ops.cli.session import Group, JobFailed, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.cli.work import catalog_of, opened_jobs, payload_of, result_of, show_end, wait_option
 from ops.links import Engine
 from streams.clock import SystemClock
@@ -50,11 +51,16 @@ def flows() -> None:
 
 @flows.command(
     "list",
+    cls=Watched,
     epilog="\b\nExamples:\n  roughneck flows list --state running\n  roughneck flows list -o json",
 )
 @app_option()
-@click.option("--state", type=click.Choice([str(one) for one in FlowState][1:]))
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--state", type=click.Choice([str(one) for one in FlowState][1:]), help="Limit to this state."
+)
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="At most."
+)
 @pass_session
 def list_flows(session: Session, /, app: str | None, state: str | None, limit: int) -> None:
     """Flows, the newest first."""
@@ -76,7 +82,7 @@ def list_flows(session: Session, /, app: str | None, state: str | None, limit: i
     session.screen.show(rows, [_row(row) for row in rows], empty="no flows")
 
 
-@flows.command("named")
+@flows.command("named", epilog="\b\nExample:\n  roughneck flows named")
 @pass_session
 def named(session: Session, /) -> None:
     """The flows that workers published by name."""
@@ -156,7 +162,7 @@ def submit(session: Session, /, file: str, app: str, *, waits: bool, timeout_s: 
     show_end(session, uvloop.run(act()), timeout_s)
 
 
-@flows.command("cancel")
+@flows.command("cancel", epilog="\b\nExample:\n  roughneck flows cancel 0-01jd…")
 @click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True)
 @click.option("--reason", default="", help="Kept with the flow.")
 @pass_session
@@ -172,7 +178,7 @@ def cancel(session: Session, /, flow_ids: tuple[str, ...], reason: str) -> None:
     _show_outcomes(session, outcomes, {Cancelled.CANCELLED, Cancelled.REQUESTED}, "not stopped")
 
 
-@flows.command("retry")
+@flows.command("retry", epilog="\b\nExample:\n  roughneck flows retry 0-01jd…")
 @click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True)
 @pass_session
 def retry(session: Session, /, flow_ids: tuple[str, ...]) -> None:

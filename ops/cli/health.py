@@ -12,7 +12,7 @@ from streams.errors import Unavailable
 OK, FAILING = "ok", "failing"
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="\b\nExample:\n  roughneck health -o json")
 @pass_session
 def health(session: Session, /) -> None:
     """Whether Redis answers and is safe, and whether a worker serves each class (exit 3 if not)."""
@@ -42,7 +42,7 @@ def health(session: Session, /) -> None:
         raise Unavailable(f"failing: {', '.join(failing)}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="\b\nExample:\n  roughneck settings --changed")
 @click.option("--changed", is_flag=True, help="Only what differs from its default.")
 @pass_session
 def settings(session: Session, /, *, changed: bool) -> None:
@@ -53,7 +53,7 @@ def settings(session: Session, /, *, changed: bool) -> None:
     session.screen.show(items, table, empty="everything has its default")
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="\b\nExample:\n  roughneck version")
 @pass_session
 def version(session: Session, /) -> None:
     """Print the version."""

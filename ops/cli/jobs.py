@@ -12,6 +12,7 @@ from gateway.wire_control import AttemptView, Explanation
 from ops.cli.moments import MOMENT
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.cli.work import result_of, show_job
 from ops.links import Engine
 from streams.control import Changed
@@ -36,6 +37,7 @@ def jobs() -> None:
 
 @jobs.command(
     "list",
+    cls=Watched,
     epilog="\b\nExamples:\n  roughneck jobs list --state active\n"
     "  roughneck jobs list --tag order-17 --since 2h -o json",
 )
@@ -58,7 +60,11 @@ def list_jobs(session: Session, /, state: str | None, limit: int, **given: Any) 
     show_jobs(session, session.with_engine(act))
 
 
-@jobs.command("show")
+@jobs.command(
+    "show",
+    cls=Watched,
+    epilog="\b\nExamples:\n  roughneck jobs show 0-01jd…\n  roughneck jobs show 0-01jd… --watch",
+)
 @click.argument("job_id", metavar="JOB")
 @pass_session
 def show(session: Session, /, job_id: str) -> None:
@@ -112,7 +118,7 @@ def explain_job(session: Session, /, job_id: str) -> None:
     "  roughneck jobs change 0-01jd… --run-at 2027-01-01T06:00",
 )
 @click.argument("job_id", metavar="JOB")
-@click.option("--priority", type=click.Choice([str(one) for one in Priority]))
+@click.option("--priority", type=click.Choice([str(one) for one in Priority]), help="How urgent.")
 @click.option("--run-at", "due_ms", type=MOMENT, help="Another time, for a delayed job.")
 @pass_session
 def change(session: Session, /, job_id: str, priority: str | None, due_ms: int | None) -> None:
@@ -122,7 +128,7 @@ def change(session: Session, /, job_id: str, priority: str | None, due_ms: int |
     _change(session, job_id, Priority(priority) if priority else None, due_ms)
 
 
-@jobs.command("promote")
+@jobs.command("promote", epilog="\b\nExample:\n  roughneck jobs promote 0-01jd…")
 @click.argument("job_id", metavar="JOB")
 @pass_session
 def promote(session: Session, /, job_id: str) -> None:
@@ -130,7 +136,9 @@ def promote(session: Session, /, job_id: str) -> None:
     _change(session, job_id, None, 0)
 
 
-@jobs.command("cancel")
+@jobs.command(
+    "cancel", epilog="\b\nExample:\n  roughneck jobs cancel 0-01jd… --reason 'sent twice'"
+)
 @click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
 @click.option("--reason", default="", help="Kept with the job.")
 @pass_session
@@ -148,7 +156,7 @@ def cancel(session: Session, /, job_ids: tuple[str, ...], reason: str) -> None:
         raise UnknownJob(f"there is no job {', '.join(unknown)}")
 
 
-@jobs.command("retry")
+@jobs.command("retry", epilog="\b\nExample:\n  roughneck jobs retry 0-01jd… 0-01je…")
 @click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
 @pass_session
 def retry(session: Session, /, job_ids: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ def journal() -> None:
     """Journals of this machine's gateways."""
 
 
-@journal.command("list")
+@journal.command("list", epilog="\b\nExample:\n  roughneck journal list")
 @pass_session
 def list_journals(session: Session, /) -> None:
     """Every journal file, with what it holds that is not in Redis, or not safe there."""
@@ -33,7 +33,7 @@ def list_journals(session: Session, /) -> None:
     session.screen.show(found, rows, empty="no gateway of this machine has kept a journal")
 
 
-@journal.command("kept")
+@journal.command("kept", epilog="\b\nExample:\n  roughneck journal kept -o json")
 @pass_session
 def kept(session: Session, /) -> None:
     """Jobs that were accepted and are not sent: too old, or refused by Redis in every form."""

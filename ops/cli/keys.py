@@ -71,7 +71,7 @@ def create(
     _tell(session, record, text)
 
 
-@keys.command("list")
+@keys.command("list", epilog="\b\nExample:\n  roughneck keys list --app web")
 @app_option()
 @pass_session
 def list_keys(session: Session, /, app: str | None) -> None:

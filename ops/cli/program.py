@@ -113,7 +113,11 @@ class Program(click.Group):
 @click.option("--data", metavar="FOLDER", help="Folder of the embedded Redis.")
 @click.option("--gateway", metavar="URL", help="Submit and wait through this gateway.")
 @click.option("--key", metavar="KEY", help="API key for it; better: ROUGHNECK_CLIENT__KEY_FILE.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged, for commands that keep running.",
+)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), help="How to print.")
 @click.version_option(VERSION, "-V", "--version", message="%(version)s")
 @click.pass_context

@@ -5,12 +5,13 @@ import msgspec
 
 from gateway.wire_registry import ProcessorView
 from ops.cli.screen import Row, age, duration, local
-from ops.cli.session import Command, Group, Session, pass_session
+from ops.cli.session import Group, Session, pass_session
+from ops.cli.watching import Watched
 from streams.directory import WorkerCard
 from streams.errors import UnknownProcessor
 
 
-@click.command(cls=Command)
+@click.command(cls=Watched, epilog="\b\nExample:\n  roughneck workers --watch")
 @pass_session
 def workers(session: Session, /) -> None:
     """The workers that announced themselves within the last minute."""
@@ -23,7 +24,7 @@ def processors() -> None:
     """The processors that workers published."""
 
 
-@processors.command("list")
+@processors.command("list", epilog="\b\nExample:\n  roughneck processors list")
 @pass_session
 def list_processors(session: Session, /) -> None:
     """All of them."""
@@ -44,7 +45,7 @@ def list_processors(session: Session, /) -> None:
     session.screen.show(views, rows, empty="no worker ever published a processor")
 
 
-@processors.command("show")
+@processors.command("show", epilog="\b\nExample:\n  roughneck processors show ask")
 @click.argument("name")
 @pass_session
 def show(session: Session, /, name: str) -> None:
@@ -69,7 +70,7 @@ def show(session: Session, /, name: str) -> None:
     session.screen.card(view, facts)
 
 
-@processors.command("forget")
+@processors.command("forget", epilog="\b\nExample:\n  roughneck processors forget old-one")
 @click.argument("name")
 @pass_session
 def forget(session: Session, /, name: str) -> None:

@@ -62,7 +62,7 @@ def up(session: Session, host: str | None, port: int | None, classes: tuple[str,
         uvloop.run(_up(session, server))
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="\b\nExample:\n  roughneck gateway --host 10.8.0.1 --port 8470")
 @click.option("--host", help="Address to listen on; default 127.0.0.1.")
 @port
 @click.option("--no-courier", is_flag=True, help="Deliver no callbacks; run `roughneck courier`.")
@@ -102,7 +102,7 @@ def worker(session: Session, classes: tuple[str, ...], lifeline: bool) -> None:
     run_services(lambda: [WorkerProcess(settings)], lifeline=lifeline)
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, epilog="\b\nExample:\n  roughneck courier")
 @lifeline
 @pass_session
 def courier(session: Session, lifeline: bool) -> None:
@@ -114,9 +114,15 @@ def courier(session: Session, lifeline: bool) -> None:
     run_services(lambda: build_courier_alone(settings), lifeline=lifeline)
 
 
-@click.command("sim-ollama", cls=Command)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=11_434, show_default=True, type=click.IntRange(0, 65_535))
+@click.command("sim-ollama", cls=Command, epilog="\b\nExample:\n  roughneck sim-ollama --speed 20")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=11_434,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on; 0 for any that is free.",
+)
 @click.option("--speed", default=1.0, show_default=True, help="Divide every wait by this.")
 @lifeline
 @pass_session

@@ -21,6 +21,7 @@ from gateway.wire_schedules import (
 )
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.cli.work import catalog_of, payload_of
 from ops.links import Engine
 from streams.errors import Rejected
@@ -49,7 +50,7 @@ def schedules() -> None:
     """Schedules: jobs by cron line or interval."""
 
 
-@schedules.command("list")
+@schedules.command("list", cls=Watched, epilog="\b\nExample:\n  roughneck schedules list --app web")
 @app_option()
 @pass_session
 def list_schedules(session: Session, /, app: str | None) -> None:
@@ -67,7 +68,7 @@ def list_schedules(session: Session, /, app: str | None) -> None:
     session.screen.show(views, [_row(view) for view in views], empty="there is no schedule")
 
 
-@schedules.command("show")
+@schedules.command("show", epilog="\b\nExample:\n  roughneck schedules show nightly --app web")
 @name_argument
 @own_app
 @pass_session
@@ -95,10 +96,23 @@ Examples:
 @click.option("--ends", "ends_at", metavar="TIME", help="RFC 3339: no tick from it on.")
 @click.option("--jitter", "jitter_s", type=click.FloatRange(min=0), help="Seconds.")
 @click.option("--misfire", type=click.Choice([str(one) for one in Misfire]), help="Missed ticks.")
-@click.option("--overlap", type=click.Choice([str(one) for one in Overlap]))
-@click.option("--priority", type=click.Choice([str(one) for one in Priority]))
-@click.option("--attempts", "attempts_max", type=click.IntRange(1, 100))
-@click.option("--job-timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--overlap",
+    type=click.Choice([str(one) for one in Overlap]),
+    help="While the job before has not ended.",
+)
+@click.option(
+    "--priority", type=click.Choice([str(one) for one in Priority]), help="How urgent each job is."
+)
+@click.option(
+    "--attempts", "attempts_max", type=click.IntRange(1, 100), help="Before a job is dead."
+)
+@click.option(
+    "--job-timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that one attempt may take.",
+)
 @click.option("--expires", "expires_s", type=click.FloatRange(min=0), help="Seconds.")
 @click.option("--callback", metavar="URL", help="Where to tell the app how each job ended.")
 @click.option("--tag", "tags", multiple=True, help="A tag; repeat it.")
@@ -124,7 +138,7 @@ def add(
     _show(session, standing)
 
 
-@schedules.command("remove")
+@schedules.command("remove", epilog="\b\nExample:\n  roughneck schedules remove nightly --app web")
 @name_argument
 @own_app
 @pass_session
@@ -136,7 +150,7 @@ def remove(session: Session, /, name: str, app: str) -> None:
     session.screen.say(f"{name} is removed", {"name": name, "outcome": "removed"})
 
 
-@schedules.command("pause")
+@schedules.command("pause", epilog="\b\nExample:\n  roughneck schedules pause nightly --app web")
 @name_argument
 @own_app
 @pass_session
@@ -146,7 +160,7 @@ def pause(session: Session, /, name: str, app: str) -> None:
     _changed(session, "pause_schedule", standing, name, app)
 
 
-@schedules.command("resume")
+@schedules.command("resume", epilog="\b\nExample:\n  roughneck schedules resume nightly --app web")
 @name_argument
 @own_app
 @pass_session
@@ -187,7 +201,9 @@ def trigger(session: Session, /, name: str, app: str) -> None:
 @cron_option
 @every_option
 @zone_option
-@click.option("--count", default=10, show_default=True, type=click.IntRange(1, 1_000))
+@click.option(
+    "--count", default=10, show_default=True, type=click.IntRange(1, 1_000), help="How many."
+)
 @pass_session
 def preview(session: Session, /, name: str | None, app: str, count: int, **fields: Any) -> None:
     """The next instants of NAME, or of a cron line or interval, in its zone and in UTC."""

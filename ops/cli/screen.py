@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 import click
@@ -38,6 +39,17 @@ class Screen:
 
     def __init__(self) -> None:
         self.output = "table"
+        self._kept: list[RenderableType] | None = None
+
+    @contextmanager
+    def keeping(self) -> Iterator[list[RenderableType]]:
+        """Keep what is printed within the block instead of printing it."""
+        kept: list[RenderableType] = []
+        self._kept = kept
+        try:
+            yield kept
+        finally:
+            self._kept = None
 
     @property
     def as_json(self) -> bool:
@@ -49,9 +61,9 @@ class Screen:
         if self.as_json:
             self.json(items)
         elif rows:
-            _console().print(_table(rows))
+            self.draw(_table(rows))
         else:
-            click.echo(empty, err=True)
+            self.note(empty)
 
     def card(self, item: object, facts: Row) -> None:
         """Print one thing: JSON, or a line per fact; facts without a value are left out."""
@@ -64,27 +76,38 @@ class Screen:
         for name, value in facts.items():
             if value not in (None, "", ()):
                 table.add_row(name, _cell(value))
-        _console().print(table)
+        self.draw(table)
 
     def draw(self, drawing: RenderableType) -> None:
         """Print something drawn; plain off a terminal."""
-        _console().print(drawing)
+        if self._kept is None:
+            console().print(drawing)
+        else:
+            self._kept.append(drawing)
 
     def say(self, sentence: str, item: object = None) -> None:
         """Print what was done: a sentence, or `item` as JSON."""
         if self.as_json and item is not None:
             self.json(item)
         else:
-            click.echo(sentence)
+            self._echo(sentence)
 
     def json(self, item: object) -> None:
-        """Print JSON, indented."""
+        """Print JSON, indented; one line of it where it is kept."""
         encoded = msgspec.json.encode(item, enc_hook=str)
-        click.echo(msgspec.json.format(encoded, indent=2).decode())
+        if self._kept is None:
+            encoded = msgspec.json.format(encoded, indent=2)
+        self._echo(encoded.decode())
 
     def note(self, sentence: str) -> None:
         """Print to standard error, so that it is in no script's way."""
-        click.echo(sentence, err=True)
+        self._echo(sentence, err=True)
+
+    def _echo(self, sentence: str, *, err: bool = False) -> None:
+        if self._kept is None:
+            click.echo(sentence, err=err)
+        else:
+            self._kept.append(Text(sentence))
 
 
 def age(since_ms: int, now_ms: int | None = None) -> str:
@@ -119,7 +142,8 @@ def terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Standard output as rich draws on it."""
     wide = not terminal()
     return Console(width=WIDE if wide else None, highlight=False, soft_wrap=wide)
 

@@ -19,6 +19,7 @@ from gateway.submission import Origin
 from gateway.wire import CallbackTarget, JobAccepted, JobRequest, JobView, links_of
 from ops.cli.screen import age_of, duration, local
 from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, app_option, pass_session
+from ops.cli.watching import Watched
 from ops.links import Engine
 from streams.clock import SystemClock
 from streams.errors import InvalidInput, UnknownJob
@@ -197,14 +198,33 @@ Examples:
 @click.argument("processor")
 @click.argument("payload", default="{}")
 @app_option(default="cli", show_default=True, help="The app, where no gateway is used.")
-@click.option("--priority", type=click.Choice([str(one) for one in Priority]), default="normal")
+@click.option(
+    "--priority",
+    type=click.Choice([str(one) for one in Priority]),
+    default="normal",
+    help="How urgent.",
+)
 @click.option("--delay", "delay_s", type=click.FloatRange(min=0), default=0.0, help="Seconds.")
-@click.option("--attempts", "attempts_max", type=click.IntRange(1, 100))
-@click.option("--job-timeout", "job_timeout_s", type=click.FloatRange(min=0, min_open=True))
+@click.option("--attempts", "attempts_max", type=click.IntRange(1, 100), help="Before it is dead.")
+@click.option(
+    "--job-timeout",
+    "job_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that one attempt may take.",
+)
 @click.option("--tag", "tags", multiple=True, help="A tag; repeat it.")
 @click.option("--unique", "unique_key", metavar="KEY", help="One job of the app at a time has it.")
-@click.option("--on-conflict", type=click.Choice([str(one) for one in Conflict]))
-@click.option("--unique-for", "unique_for_s", type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--on-conflict",
+    type=click.Choice([str(one) for one in Conflict]),
+    help="What is done when another has the key.",
+)
+@click.option(
+    "--unique-for",
+    "unique_for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds; else until the job ends.",
+)
 @click.option("--callback", metavar="URL", help="Where to tell the app how it ended.")
 @click.option("--wait", "waits", is_flag=True, help="Wait for the end and print the result.")
 @wait_option
@@ -242,7 +262,10 @@ def wait(session: Session, /, job_id: str, timeout_s: float) -> None:
     show_end(session, uvloop.run(act()), timeout_s)
 
 
-@click.command(cls=Command, epilog="\b\nExamples:\n  roughneck status\n  roughneck status 0-01jd…")
+@click.command(
+    cls=Watched,
+    epilog="\b\nExamples:\n  roughneck status --watch\n  roughneck status 0-01jd…",
+)
 @click.argument("job_id", metavar="[JOB]", required=False)
 @pass_session
 def status(session: Session, /, job_id: str | None) -> None:

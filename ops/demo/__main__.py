@@ -20,7 +20,8 @@ WRONG = 1
 @click.command(
     help="Show the whole platform at work on this machine: two apps, event pages, a model, "
     "callbacks; workers are killed, stand still and stop on the way. Exits with 1 when anything "
-    "was lost or done twice."
+    "was lost or done twice.",
+    epilog="\b\nExample:\n  roughneck demo --keep",
 )
 @click.option("--keep", is_flag=True, help="Keep the folder with logs and data.")
 @click.pass_context

@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import inspect as shapes
 
 from ops.settings import Settings, fields, shown
+from tests.support.cli_page import cli_page
 from tests.support.reference import errors_page, keyspace_page, metrics_page
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -51,6 +52,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "keyspace.md": keyspace_page,
     "metrics.md": metrics_page,
+    "cli.md": cli_page,
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from ops.cli.program import COMMANDS, program
 from streams.keyspace import PLAIN, PREFIXES
+from tests.support.cli_page import leaves
 from tests.support.documents import DOCS, PAGES
 from tests.support.reference import keyspace_rows
 
@@ -28,6 +29,15 @@ def test_generated_pages_are_current(name: str) -> None:
     path = DOCS / name
     assert path.exists(), "run: python -m tests.check --fix"
     assert path.read_text("utf-8") == PAGES[name](), "run: python -m tests.check --fix"
+
+
+def test_every_command_says_what_it_does_and_shows_how() -> None:
+    for name, command in leaves():
+        assert command.help, name
+        assert re.search(rf"^  .*\broughneck .*{name}", command.epilog or "", re.MULTILINE), name
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help or option.hidden, f"{name} {option.opts}"
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
