@@ -312,6 +312,7 @@ class ProcessorView(msgspec.Struct, frozen=True):
     summary: str
     resource_class: ResourceClass
     model: str
+    prompt_version: str
     attempts_max: int
     timeout_s: float
     dependencies: tuple[str, ...]
@@ -328,6 +329,7 @@ class ProcessorView(msgspec.Struct, frozen=True):
             summary=card.summary,
             resource_class=card.resource_class,
             model=card.model,
+            prompt_version=card.prompt_version,
             attempts_max=card.attempts_max,
             timeout_s=card.timeout_ms / 1_000,
             dependencies=card.dependencies,

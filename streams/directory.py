@@ -35,6 +35,7 @@ class ProcessorCard(msgspec.Struct, frozen=True):
     output_schema: msgspec.Raw
     dependencies: tuple[str, ...] = ()
     published_ms: int = 0
+    prompt_version: str = ""
 
 
 class FlowCard(msgspec.Struct, frozen=True):

@@ -1,6 +1,8 @@
 """The words in which a processor asks a model, free of any client library."""
 
+import zlib
 from collections.abc import AsyncIterator, Mapping
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -14,6 +16,14 @@ class Turn(msgspec.Struct, frozen=True):
     content: str
 
 
+class Purpose(StrEnum):
+    """Why a model is asked: of one job, the first kind is the work, the others are its price."""
+
+    QUESTION = "question"
+    REPAIR = "repair"  # an answer is sent back with its faults
+    ANEW = "anew"  # the same question after answers that could not be used
+
+
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """One question to a model. `Ask.of` makes the usual one."""
 
@@ -22,8 +32,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float = 0.8
     seed: int | None = None  # None: one made from job and attempt
     format: Mapping[str, Any] | str | None = None  # a JSON Schema, or "json"
-    think: bool | None = None  # None: as the model does by itself
+    think: bool | None = None  # None: as the model does by itself, but not before JSON
     options: Mapping[str, Any] = {}  # other run-time options of Ollama's, such as top_k
+    purpose: Purpose = Purpose.QUESTION
 
     @classmethod
     def of(cls, prompt: str, system: str = "", **fields: Any) -> Self:
@@ -46,6 +57,11 @@ class Usage(msgspec.Struct, frozen=True):
         """Speed of the answer, 0 when nothing was said."""
         return self.completion_tokens / self.eval_s if self.eval_s else 0.0
 
+    def __add__(self, other: "Usage") -> "Usage":
+        """What two answers cost together."""
+        names = self.__struct_fields__
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
 
 class Answer(msgspec.Struct, frozen=True):
     """A whole answer. `done_reason` is stop, or length when it was cut."""
@@ -55,6 +71,8 @@ class Answer(msgspec.Struct, frozen=True):
     model: str
     done_reason: str
     usage: Usage
+    digest: str = ""  # of the model; changes when another one is pulled under its tag
+    options: dict[str, Any] = {}  # all that were sent, the seed among them
 
 
 class Answering(Protocol):
@@ -105,3 +123,8 @@ class Ollama(Protocol):
     async def ask(self, ask: Ask) -> Answer:
         """Ask, and get the whole answer. Raises as `stream` does."""
         ...
+
+
+def seed_of(job_id: str, attempt: int) -> int:
+    """The seed of an attempt: the same whenever it is made, and another than that of the next."""
+    return zlib.crc32(f"{job_id}/{attempt}".encode()) & 0x7FFF_FFFF

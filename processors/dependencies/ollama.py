@@ -1,14 +1,13 @@
 """The dependency `ollama`: one local model host, asked by one attempt at a time."""
 
 import time
-import zlib
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from processors.dependencies import Attempt
-from processors.dependencies.asking import Answer, Ask, Usage
+from processors.dependencies.asking import Answer, Ask, Usage, seed_of
 from processors.dependencies.ollama_errors import (
     HostAway,
     HostBroke,
@@ -22,6 +21,7 @@ from processors.dependencies.ollama_host import (
     estimated_tokens,
     full_tag,
     matches,
+    options_of,
 )
 from processors.dependencies.ollama_settings import (
     ModelAlias,
@@ -162,9 +162,12 @@ class StreamedAnswer:
         self._slot = slot
         self._attempt = attempt
         self._alias, self._ask = question
-        self._parts = server.chat(self._alias, self._ask, self._seed())
+        lease, seed = attempt.lease, self._ask.seed
+        self._seed = seed_of(lease.job_id, lease.attempt) if seed is None else seed
+        self._parts = server.chat(self._alias, self._ask, self._seed)
         self._held = AsyncExitStack()
         self._load_s = 0.0
+        self._digest = ""
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._last: Any = None
@@ -220,6 +223,8 @@ class StreamedAnswer:
                 prompt_eval_s=(last.prompt_eval_duration or 0) / SECOND_NS,
                 eval_s=(last.eval_duration or 0) / SECOND_NS,
             ),
+            digest=self._digest,
+            options=options_of(self._alias, self._ask, self._seed),
         )
 
     async def _next_part(self) -> Any:
@@ -231,23 +236,18 @@ class StreamedAnswer:
 
     async def _load(self) -> None:
         """Load as a step of its own; sent too when the model is there, to keep it there."""
-        held = await self._server.holds(self._alias)
-        if not held:
+        held = await self._server.resident(self._alias)
+        if held is None:
             self._attempt.progress(None, f"loading {self._alias.tag}")
         began = time.monotonic()
         await self._server.load(self._alias)
-        if not held:
+        if held is None:
             self._load_s = time.monotonic() - began
             self._attempt.log(
                 "info", "model loaded", model=self._alias.tag, seconds=round(self._load_s, 3)
             )
-
-    def _seed(self) -> int:
-        """The question's, or one that another attempt of the job does not repeat."""
-        if self._ask.seed is not None:
-            return self._ask.seed
-        lease = self._attempt.lease
-        return zlib.crc32(f"{lease.job_id}/{lease.attempt}".encode()) & 0x7FFF_FFFF
+            held = await self._server.resident(self._alias)
+        self._digest = held.digest if held else ""
 
 
 def check_fits(ask: Ask, alias: ModelAlias) -> None:

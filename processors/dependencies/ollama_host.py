@@ -32,6 +32,7 @@ class Resident(msgspec.Struct, frozen=True):
     tag: str
     num_ctx: int
     size_bytes: int
+    digest: str
     expires_ms: int  # wall time; in the past while it is being evicted
 
 
@@ -83,17 +84,18 @@ class OllamaHost:
                 tag=model.model or "",
                 num_ctx=model.context_length or 0,
                 size_bytes=int(model.size or 0),
+                digest=model.digest or "",
                 expires_ms=int(model.expires_at.timestamp() * 1_000) if model.expires_at else 0,
             )
             for model in listed.models
         )
 
-    async def holds(self, alias: ModelAlias) -> bool:
-        """Whether the model is in memory, with this context and for now to stay."""
-        return any(
-            matches(resident, alias) and resident.expires_ms > self._clock.now_ms()
-            for resident in await self.residents()
-        )
+    async def resident(self, alias: ModelAlias) -> Resident | None:
+        """The model, if it is in memory with this context and for now to stay."""
+        for resident in await self.residents():
+            if matches(resident, alias) and resident.expires_ms > self._clock.now_ms():
+                return resident
+        return None
 
     async def admit(self, alias: ModelAlias) -> None:
         """Return when the breaker lets a request out, after a probe where it wants one.
@@ -211,18 +213,26 @@ def estimated_tokens(ask: Ask) -> int:
     return sum(len(turn.content.encode()) for turn in ask.turns) // BYTES_PER_TOKEN
 
 
-def _request(alias: ModelAlias, ask: Ask, seed: int, settings: OllamaSettings) -> dict[str, Any]:
+def options_of(alias: ModelAlias, ask: Ask, seed: int) -> dict[str, Any]:
+    """Everything that goes into `options`: the alias has the last word, for a reload's sake."""
     run_time = {
         "num_predict": ask.max_tokens,
         "temperature": ask.temperature,
         "seed": seed,
     }
+    return {**ask.options, **run_time, **alias.options}
+
+
+def _request(alias: ModelAlias, ask: Ask, seed: int, settings: OllamaSettings) -> dict[str, Any]:
+    think = ask.think
+    if think is None and ask.format is not None and alias.silent_json:
+        think = False
     return {
         "model": alias.tag,
         "messages": [{"role": turn.role, "content": turn.content} for turn in ask.turns],
-        "options": {**ask.options, **run_time, **alias.options},
+        "options": options_of(alias, ask, seed),
         "format": ask.format,
-        "think": ask.think,
+        "think": think,
         "keep_alive": settings.keep_alive,
         "stream": True,
     }

@@ -18,11 +18,12 @@ MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 class ModelAlias(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an alias stands for. Ollama loads a model anew when any of these differs."""
+    """What an alias stands for; tag, context and load options decide when Ollama loads it anew."""
 
     tag: str
     num_ctx: int = 8_192  # always set: Ollama's own default depends on the machine
     load_options: Mapping[str, int | bool] = {}  # num_gpu, num_batch, use_mmap, …
+    silent_json: bool = True  # no thoughts before JSON; False for models that then ignore `format`
 
     @property
     def options(self) -> dict[str, int | bool]:

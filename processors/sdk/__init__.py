@@ -6,6 +6,8 @@ from processors.dependencies.cache import Cache
 from processors.dependencies.log import Log
 from processors.sdk.context import Context
 from processors.sdk.declaration import processor
+from processors.sdk.form import Check, Example, Form
+from processors.sdk.interview import AnswerCut, AnswerUnfit, Interview, Meta
 from processors.sdk.manifest import Manifest
 from processors.sdk.named_flow import NamedFlow
 from streams.errors import InvalidInput, Rejected, Retry, Snooze, TooLarge, Unavailable
@@ -14,14 +16,21 @@ from streams.model import ResourceClass
 
 __all__ = [
     "Answer",
+    "AnswerCut",
+    "AnswerUnfit",
     "Ask",
     "Cache",
+    "Check",
     "Context",
     "Each",
+    "Example",
     "Flows",
+    "Form",
+    "Interview",
     "InvalidInput",
     "Log",
     "Manifest",
+    "Meta",
     "NamedFlow",
     "Ollama",
     "OnFailure",

@@ -34,6 +34,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     backoff_max_s: float = 300.0
     timeout_s: float = 60.0
     model: str = ""  # alias of a model; class `ollama` only
+    prompt_version: str = ""  # of what the model is told; another for every change of a prompt
 
     def __post_init__(self) -> None:
         """Check every field, and take lists and plain strings for tuples and members."""
@@ -121,4 +122,10 @@ RULES: Mapping[str, Rule] = {
     "backoff_max_s": seconds(0, BACKOFF_MAX_S),
     "timeout_s": seconds(0, TIMEOUT_MAX_S),
     "model": (lambda value: isinstance(value, str) and len(value) <= 64, "must be an alias"),
+    "prompt_version": (
+        lambda value: (
+            value == "" or (isinstance(value, str) and VERSION.fullmatch(value) is not None)
+        ),
+        f"must be empty or match {VERSION.pattern}",
+    ),
 }

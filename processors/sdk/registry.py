@@ -92,6 +92,7 @@ def card(processor: Processor, model_key: str, now_ms: int) -> ProcessorCard:
         output_schema=msgspec.Raw(processor.output_schema),
         dependencies=manifest.dependencies,
         published_ms=now_ms,
+        prompt_version=manifest.prompt_version,
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from processors.dependencies.asking import Answer, Ask, Usage
 from processors.dependencies.cache import CacheProvider
 from processors.dependencies.log import LogProvider
 from processors.sdk.context import Context
@@ -97,6 +98,33 @@ class FakeAttempt:
     def log(self, level: str, message: str, **fields: object) -> None:
         """Keep the line."""
         self.lines.append(Line(level, message, fields))
+
+
+class ScriptedOllama:
+    """The dependency `ollama` with its answers written down: they are given in their order.
+
+    One may be a function of the question, or an exception, which is raised; `|length` at its end
+    makes it one that was cut off. `asked` keeps the questions.
+    """
+
+    def __init__(self, *answers: str | Exception | Callable[[Ask], str]) -> None:
+        """What will be said."""
+        self._answers = list(answers)
+        self.asked: list[Ask] = []
+        self.model = "scripted"
+
+    async def ask(self, ask: Ask) -> Answer:
+        """The next answer."""
+        self.asked.append(ask)
+        assert self._answers, f"no answer is left for: {ask.turns[-1].content}"
+        said = self._answers.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        text = said if isinstance(said, str) else said(ask)
+        whole = text.removesuffix("|length")
+        reason = "stop" if whole == text else "length"
+        usage = Usage(prompt_tokens=10, completion_tokens=1)
+        return Answer(whole, "", self.model, reason, usage, "0", {"seed": ask.seed})
 
 
 def fake_attempt(
