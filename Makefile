@@ -28,7 +28,7 @@ bench: $(VENV)/.run $(REDIS) ## Measure jobs per second, latency and memory
 	@$(BIN)/roughneck bench
 
 test: $(VENV)/.dev $(REDIS) ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m tests.check tests
 
 check: $(VENV)/.dev $(REDIS) ## Run everything that must be green: format, lint, types, tests
 	@$(BIN)/python -m tests.check

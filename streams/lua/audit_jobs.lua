@@ -22,13 +22,20 @@ local function say(id, what, fix)
   end
 end
 
+-- Whose the job's entry is, if it is there. It may be another job's: a lane that was dropped and made
+-- anew within a millisecond gives an id again.
+local function owner(job)
+  local stream = stream_ .. job.lane
+  local entry = job.entry and redis.call('EXISTS', stream) == 1
+    and redis.call('XRANGE', stream, job.entry, job.entry)[1]
+  return entry and entry[2][2]
+end
+
 -- The job's entry: gone, undelivered, delivered (and let go) or pending. Looks only: a missing
 -- group is made by the sweeper, and until then nothing is delivered.
 local function place(job)
   local stream = stream_ .. job.lane
-  local entry = job.entry and redis.call('EXISTS', stream) == 1
-    and redis.call('XRANGE', stream, job.entry, job.entry)[1]
-  if not entry or entry[2][2] ~= job.id then return 'gone' end
+  if owner(job) ~= job.id then return 'gone' end
   local pending = redis.pcall('XPENDING', stream, 'workers', job.entry, job.entry, 1)
   if pending.err then return 'undelivered' end
   if #pending == 1 then return 'pending' end
@@ -111,7 +118,7 @@ local function check_ended(job)
     say(job.id, 'ended, has an entry', function() drop_entry(job) end)
   end
   local pool = leases_ .. (job.pool or job.class)
-  if redis.call('ZSCORE', pool, member(job)) then
+  if redis.call('ZSCORE', pool, member(job)) and not owner(job) then
     say(job.id, 'ended, has a lease', function() redis.call('ZREM', pool, member(job)) end)
   end
   if redis.call('ZSCORE', due_ .. job.class, job.id) then

@@ -25,6 +25,7 @@ class Load:
         self.http = http
         self.accepted: dict[str, float] = {}  # job → when it was acknowledged
         self.statuses: Counter[int] = Counter()  # 0: no answer
+        self.states: Counter[str] = Counter()  # of the accepted, as their answers told
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -39,7 +40,9 @@ class Load:
                 reply = httpx.Response(0)
             self.statuses[reply.status_code] += 1
             if reply.status_code == 202:
-                self.accepted[reply.json()["id"]] = time.monotonic()
+                told = reply.json()
+                self.accepted[told["id"]] = time.monotonic()
+                self.states[told["state"]] += 1
             else:
                 await asyncio.sleep(REFUSED_PAUSE_S)
 

@@ -234,7 +234,7 @@ async def test_without_redis_the_gateway_spools_and_a_worker_waits(
 
 async def test_the_command_line_says_what_is_wrong_with_a_job(stage: Platform) -> None:
     for arguments, part in (
-        (["submit", "unheard-of", "{}"], "'unheard-of'"),
+        (["submit", "unheard-of", "{}"], "unheard-of"),
         (["submit", "echo", '{"message": 7}'], "$.payload.message"),
         (["submit", "echo", '{"message":'], "JSON"),
     ):

@@ -151,7 +151,7 @@ FIELDS = [
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_jsonld_raises(fields: dict[str, object]) -> None:
     event = json.dumps({"@type": "MusicEvent", **fields}).replace("<", "\\u003c")
     found = read(f'<script type="application/ld+json">{event}</script>')
@@ -159,6 +159,6 @@ def test_no_jsonld_raises(fields: dict[str, object]) -> None:
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_html_raises(text: str) -> None:
     read(text)

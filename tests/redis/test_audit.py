@@ -149,6 +149,18 @@ async def test_a_job_out_of_its_place_is_found_and_put_back(
     assert (await audit.findings()).mended[MENDABLE[what]] >= 1
 
 
+async def test_an_entry_id_that_was_given_again_is_the_new_jobs(
+    redis: "Redis", broker: Broker, audit: Audit
+) -> None:
+    """A lane that is dropped and made anew within a millisecond gives the same id twice."""
+    jobs = await one_of_each(broker)
+    again = await entry_of(redis, jobs[State.ACTIVE])
+    await redis.hset(KEYS.job(jobs[State.SUCCEEDED].id), "entry", again)
+    before = await state_of(redis)
+    assert await walked(audit, mend=True) == []
+    assert await state_of(redis) == before
+
+
 @pytest.mark.may_leak
 @pytest.mark.parametrize(
     ("state", "key", "what"),
