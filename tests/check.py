@@ -19,7 +19,7 @@ CHECKS = {
     "lint": ["-m", "ruff", "check"],
     "types": ["-m", "mypy"],
     "imports": ["-c", "from importlinter.cli import lint_imports_command as run; run()"],
-    # Most tests wait more than they compute, so there are more at once than small machines have cores.
+    # Most tests wait more than they compute: more at once than a small machine has cores.
     "tests": ["-m", "pytest", "-n", "4", "--dist", "worksteal"],
 }
 FIXES = [["-m", "ruff", "format"], ["-m", "ruff", "check", "--fix"]]
