@@ -45,7 +45,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Operate": {
         "classes": ("classes:classes", "Resource classes: lanes, pause, resume, limits."),
         "workers": ("registry:workers", "The workers that live."),
-        "processors": ("registry:processors", "The processors that workers published."),
+        "processors": ("registry:processors", "Processors: try, begin, list them."),
         "schedules": ("schedules:schedules", "Jobs by cron line or interval."),
         "endpoints": ("endpoints:endpoints", "Where apps may be called back."),
         "callbacks": ("callbacks:callbacks", "Callbacks: list, show and replay them."),

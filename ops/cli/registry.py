@@ -4,6 +4,7 @@ import click
 import msgspec
 
 from gateway.wire_registry import ProcessorView
+from ops.cli.rehearsal import new, run
 from ops.cli.screen import Row, age, duration, local
 from ops.cli.session import Group, Session, pass_session
 from ops.cli.watching import Watched
@@ -21,7 +22,11 @@ def workers(session: Session, /) -> None:
 
 @click.group(cls=Group)
 def processors() -> None:
-    """The processors that workers published."""
+    """Processors: try one here, begin a new one, list what workers published."""
+
+
+processors.add_command(run)
+processors.add_command(new)
 
 
 @processors.command("list", epilog="\b\nExample:\n  roughneck processors list")

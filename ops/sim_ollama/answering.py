@@ -1,6 +1,7 @@
 """One request to generate or chat, from arrival to the last line."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -44,6 +45,7 @@ class Answerer:
         self._config = config
         self._clock = clock
         self._scheduler = scheduler
+        self._answers = deque(config.answers)
 
     async def lines(self, asked: Asked, faults: Faults, visit: Visit) -> AsyncIterator[Line]:
         """The lines of the answer as they become due. Raises Problem, or Cut.
@@ -108,7 +110,9 @@ class Answerer:
         yield _last(asked, spoken.done_reason, _counters(*timing, spoken.count, pace_s))
 
     def _spoken(self, asked: Asked, faults: Faults, number: int, spec: ModelSpec) -> Spoken:
-        text = reply(asked, self._config, number, constrained=Kind.SCHEMA_IGNORED not in faults)
+        constrained = Kind.SCHEMA_IGNORED not in faults
+        ordered = self._answers.popleft() if self._answers else None
+        text = ordered or reply(asked, self._config, number, constrained=constrained)
         thinks = "thinking" in spec.capabilities and asked.think is not False
         thinking, content = pieces(THOUGHT) if thinks else [], pieces(text)
         num_ctx = asked.wanted(self._config).num_ctx

@@ -62,6 +62,7 @@ class SimConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_spread: float = 0.15  # standard deviation of a load's duration, as a share of it
     resurrect: bool = True  # a model used again while it is being evicted stays (ollama#17408)
     fixtures: dict[str, str] = msgspec.field(default_factory=dict)  # `fixture_key` → whole answer
+    answers: tuple[str, ...] = ()  # said first, one a question, before anything is made up
 
 
 def full_name(name: str) -> str:
