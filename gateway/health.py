@@ -44,7 +44,8 @@ async def metrics(call: Call) -> Response:
     """Prometheus' text format."""
     if not _may_scrape_without_key(call):
         await call.identify(Scope.METRICS)
-    text = await call.parts.metrics.render(call.parts.inspector, call.parts.callbacks)
+    parts = call.parts
+    text = await parts.metrics.render(parts.inspector, parts.callbacks, parts.directory)
     return Response(text, media_type=MEDIA)
 
 

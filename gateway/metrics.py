@@ -1,12 +1,13 @@
 """What Prometheus reads from a gateway: its own requests, and the truth in Redis at the scrape.
 
-Labels are bounded: classes, states, priorities, pools, routes and status codes; never ids or
-anything that a caller makes up.
+Labels are bounded: routes, methods and status codes here; what the snapshots of the truth bear is
+said where they are.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,14 +17,16 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from gateway.audit_metrics import AuditSnapshot
 from gateway.courier_metrics import CallbackSnapshot
+from gateway.engine_metrics import AppSnapshot, ClassSnapshot, JobSnapshot
+from gateway.fleet_metrics import FleetSnapshot, ServerSnapshot
 from streams.callbacks import CallbackStore
+from streams.directory import Directory
 from streams.errors import Trouble
-from streams.inspector import ClassView, Inspector
+from streams.inspector import Inspector
 
 log = logging.getLogger(__name__)
 
@@ -74,110 +77,45 @@ class GatewayMetrics:
         children[0].inc()
         children[1].observe(seconds)
 
-    async def render(self, inspector: Inspector, callbacks: CallbackStore | None = None) -> bytes:
+    async def render(
+        self,
+        inspector: Inspector,
+        callbacks: CallbackStore | None = None,
+        directory: Directory | None = None,
+    ) -> bytes:
         """The text for Prometheus. Without Redis: what this process knows by itself."""
         registries = [self.registry, *self._others]
         try:
             async with asyncio.timeout(SCRAPE_S):
-                counts, classes = await inspector.counts(), await inspector.classes()
-                balances = await inspector.auditing.balances()
-                findings = await inspector.auditing.findings()
-                told = await _told(callbacks)
+                truth = await read_truth(inspector, callbacks, directory)
         except (Trouble, TimeoutError):
             log.warning("Redis did not answer a scrape")
             self._redis_up.set(0)
         else:
             self._redis_up.set(1)
             snapshot = CollectorRegistry()
-            snapshot.register(Snapshot(counts, classes))
-            snapshot.register(AuditSnapshot(balances, findings))
-            if told:
-                snapshot.register(told)
+            for collector in truth:
+                snapshot.register(collector)
             registries.append(snapshot)
         return b"".join(map(generate_latest, registries))
 
 
-async def _told(callbacks: CallbackStore | None) -> CallbackSnapshot | None:
-    if callbacks is None:
-        return None
-    return CallbackSnapshot(await callbacks.counts(), await callbacks.endpoints.now())
-
-
-class Snapshot(Collector):
-    """Redis' state at one moment as metrics."""
-
-    def __init__(self, counts: Mapping[str, int], classes: Sequence[ClassView]) -> None:
-        self._counts = counts
-        self._classes = classes
-
-    def collect(self) -> Iterable[Metric]:
-        """All families, once each."""
-        yield from self._of_jobs()
-        yield from self._of_classes()
-        yield from self._of_pools()
-        yield self._of_lanes()
-
-    def _of_jobs(self) -> Iterable[Metric]:
-        jobs = GaugeMetricFamily(
-            "roughneck_jobs", "Jobs by state.", labels=("resource_class", "state")
-        )
-        submitted = CounterMetricFamily(
-            "roughneck_jobs_submitted", "Jobs ever submitted.", labels=("resource_class",)
-        )
-        for field, count in sorted(self._counts.items()):
-            resource_class, _, state = field.partition("|")
-            if state == "submitted":
-                submitted.add_metric((resource_class,), count)
-            else:
-                jobs.add_metric((resource_class, state), count)
-        return jobs, submitted
-
-    def _of_classes(self) -> Iterable[Metric]:
-        paused = GaugeMetricFamily(
-            "roughneck_class_paused", "1 while no jobs are leased.", labels=("resource_class",)
-        )
-        oldest = GaugeMetricFamily(
-            "roughneck_oldest_age_seconds",
-            "Open time since the oldest waiting job became runnable.",
-            labels=("resource_class", "priority"),
-        )
-        for view in self._classes:
-            paused.add_metric((view.name,), int(view.paused))
-            ages: dict[str, int] = {}
-            for lane in view.lanes:
-                priority = lane.lane.priority
-                ages[priority] = max(ages.get(priority, 0), lane.oldest_age_ms)
-            for name, age_ms in sorted(ages.items()):
-                oldest.add_metric((view.name, name), age_ms / 1_000)
-        return paused, oldest
-
-    def _of_pools(self) -> Iterable[Metric]:
-        leases = GaugeMetricFamily(
-            "roughneck_pool_leases", "Leases given out.", labels=("resource_class", "pool")
-        )
-        limits = GaugeMetricFamily(
-            "roughneck_pool_limit",
-            "Leases that there may be at once.",
-            labels=("resource_class", "pool"),
-        )
-        for view in self._classes:
-            for name, pool in sorted(view.pools.items()):
-                leases.add_metric((view.name, name), pool.leases)
-                if pool.limit is not None:
-                    limits.add_metric((view.name, name), pool.limit)
-        return leases, limits
-
-    def _of_lanes(self) -> Metric:
-        waiting = GaugeMetricFamily(
-            "roughneck_lanes_waiting",
-            "Undelivered entries of all lanes.",
-            labels=("resource_class", "priority"),
-        )
-        for view in self._classes:
-            sums: dict[str, int] = {}
-            for lane in view.lanes:
-                priority = lane.lane.priority
-                sums[priority] = sums.get(priority, 0) + lane.waiting
-            for name, count in sorted(sums.items()):
-                waiting.add_metric((view.name, name), count)
-        return waiting
+async def read_truth(
+    inspector: Inspector, callbacks: CallbackStore | None, directory: Directory | None
+) -> Sequence[Collector]:
+    """What Redis has at this moment. Its cost follows lanes, workers and apps, never jobs."""
+    began = time.monotonic()
+    counts, tallies = await inspector.counts(), await inspector.tallies()
+    classes = await inspector.classes()
+    truth: list[Collector] = [
+        ClassSnapshot(counts, classes),
+        JobSnapshot(tallies),
+        AppSnapshot(tallies, classes),
+        AuditSnapshot(await inspector.auditing.balances(), await inspector.auditing.findings()),
+    ]
+    if callbacks is not None:
+        truth.append(CallbackSnapshot(await callbacks.counts(), await callbacks.endpoints.now()))
+    if directory is not None:
+        truth.append(FleetSnapshot(await directory.workers(), classes))
+    server = await inspector.server()
+    return [*truth, ServerSnapshot(server, time.monotonic() - began)]

@@ -12,6 +12,7 @@ from streams.history import AttemptRecord, parse_attempts
 from streams.keyspace import GROUP, Keyspace
 from streams.limits import parse_rate, rate_field
 from streams.listing import EVERY_JOB, JobFilter, JobListing
+from streams.memory import ServerState, read_server
 from streams.model import Fault, Job, Lane, Page, Priority, Rate, ResourceClass, State
 from streams.scripts import Client, text, translated
 
@@ -98,6 +99,17 @@ class Inspector:
         with translated():
             rows = await self._redis.hgetall(self._keys.key("counts"))
         return {text(field): int(count) for field, count in rows.items()}
+
+    async def tallies(self) -> dict[tuple[str, Lane], int]:
+        """How often what ever happened to a lane's jobs; the words: `tally` in the ledger."""
+        with translated():
+            rows = await self._redis.hgetall(self._keys.key("tallies"))
+        split = ((text(field).partition("|"), int(times)) for field, times in rows.items())
+        return {(what, Lane.parse(lane)): times for (what, _, lane), times in split}
+
+    async def server(self) -> ServerState:
+        """Redis itself: its memory, and whether it writes to disk."""
+        return await read_server(self._redis)
 
     async def attempts(self, job_id: str) -> list[AttemptRecord]:
         """A job's newest attempts with what they logged, oldest first."""

@@ -6,6 +6,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     name             type    lifetime       what
     gate             -       never there    deleted first by scripts that must run at maxmemory
     counts           HASH    permanent      `class|state` → jobs now, `class|submitted` → ever (I1)
+    tallies          HASH    permanent      `what|lane` → how often that ever happened to its jobs
     job_             HASH    retention      one job's record, by id
     payload_         STRING  with its job   its input
     result_          STRING  with its job   its result
@@ -72,7 +73,7 @@ COURIERS = "couriers"  # the consumer group of every lane of callbacks
 
 PLAIN = frozenset(
     (
-        *("gate", "counts", "blocked", "expiring", "limits", "events", "apps"),
+        *("gate", "counts", "tallies", "blocked", "expiring", "limits", "events", "apps"),
         *("flow_steps", "flow_fans"),
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callback_lanes", "callback_leases"),

@@ -22,6 +22,7 @@ for name, value in pairs({ callback = callback, tags = tags, trace = trace, dige
 end
 redis.call('SADD', apps, app)
 add(moves, class .. '|submitted', 1)
+tally('submitted', lane)
 finish({ id = id, lane = lane, class = class, app = app, callback = callback ~= '' and callback or nil },
   'cancelled', code, message)
 close()

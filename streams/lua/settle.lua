@@ -28,6 +28,7 @@ local function delay(job, ms, code, message, counts_as_failure)
   redis.call('HSET', job_ .. job.id, 'state', 'delayed', 'due', due, 'code', code, 'error', message,
     'failures', (job.failures or 0) + (counts_as_failure and 1 or 0))
   move(job.class, job.app, 'active', 'delayed')
+  tally(counts_as_failure and 'retried' or 'put_back', job.lane)
   event('retrying', job.id, job.lane, 'delayed', job.attempt, 'code=' .. code)
   local head = redis.call('ZRANGE', due_ .. job.class, 0, 0)[1]
   if head == job.id then ring(job.class) end
@@ -37,6 +38,7 @@ local function hand_back(job)
   redis.call('ZADD', leases_ .. job.pool, 0, job.lane .. '|' .. job.entry)
   redis.call('HSET', job_ .. job.id, 'token', '-' .. job.token)
   keep_attempt(job.id, job.attempt, 'handed_back', now_text)
+  tally('handed_back', job.lane)
   event('handed_back', job.id, job.lane, 'active', job.attempt)
   ring(job.class)
 end
@@ -46,6 +48,7 @@ local function park(job)
   redis.call('SADD', blocked, job.id)
   redis.call('HSET', job_ .. job.id, 'state', 'blocked')
   move(job.class, job.app, 'active', 'blocked')
+  tally('parked', job.lane)
   event('parked', job.id, job.lane, 'blocked', job.attempt)
   local flow = redis.call('HMGET', flow_ .. job.id, 'state', 'left', 'open')
   if flow[2] == '0' or (flow[1] ~= 'running' and flow[3] == '0') then step(job.id, 'end') end

@@ -165,7 +165,10 @@ local function reclaim(job, from)
     redis.call('XCLAIM', stream, 'workers', worker, 0, job.entry, 'FORCE', 'JUSTID')
   end
   if end_if_lost(job, crashes_max) then return false end
-  if job.died then keep_attempt(job.id, job.attempt, 'lost', now_text) end
+  if job.died then
+    keep_attempt(job.id, job.attempt, 'lost', now_text)
+    tally('lost', job.lane)
+  end
   if from ~= pool then redis.call('ZREM', leases_ .. from, job.lane .. '|' .. job.entry) end
   return true
 end
@@ -205,6 +208,7 @@ local function lease(id, lane, entry, from)
   job.attempt, job.token = job.attempt and job.attempt + 1 or 1, token .. '.' .. #granted
   push(leased, pool, deadline, lane .. '|' .. entry)
   redis.call('HSET', job_ .. id, 'attempt', job.attempt, 'token', job.token, unpack(fields))
+  tally('started', lane)
   event('active', id, lane, 'active', job.attempt)
   answer(job)
 end

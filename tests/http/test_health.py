@@ -47,7 +47,7 @@ async def test_metrics_count_requests_and_jobs(edge: Edge) -> None:
     found = samples(text)
     assert found["roughneck_jobs", ("io", "succeeded")] == 1
     assert found["roughneck_jobs", ("io", "waiting")] == 1
-    assert found["roughneck_jobs_submitted_total", ("io",)] == 2
+    assert found["roughneck_jobs_submitted_total", ("high", "echo", "io")] == 1
     assert found["roughneck_lanes_waiting", ("normal", "io")] == 1
     assert found["roughneck_class_paused", ("io",)] == 0
     assert found["roughneck_pool_leases", ("io", "io")] == 0

@@ -42,6 +42,14 @@ def counters_equal_the_jobs(model: Model, found: Snapshot) -> None:
     wanted = Counter(f"{CLASS}|{job.state}" for job in model.jobs.values())
     submitted = {f"{CLASS}|submitted": len(model.jobs)} if model.jobs else {}
     assert counts == {**wanted, **submitted}, "I1: counters"
+    tallies: Counter[str] = Counter()
+    for field, times in found.get("tallies").items():
+        what, _, lane = field.partition("|")
+        assert Lane.parse(lane).resource_class == CLASS
+        tallies[what] += int(times)
+    assert tallies["submitted"] == len(model.jobs), "what was submitted, for ever"
+    assert tallies["started"] == sum(job.attempt for job in model.jobs.values())
+    assert sum(tallies[state] for state in ENDED) == sum(job.ends for job in model.jobs.values())
     active = Counter(job.app for job in model.in_state(State.ACTIVE))
     assert _numbers(found.get("running_", CLASS)) == active, "I1: active by app"
     assert _numbers(found.get("shipped")) == model.shipped, "watermark"

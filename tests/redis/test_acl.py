@@ -316,7 +316,8 @@ async def test_the_whole_life_of_jobs_under_the_users_of_each_role(
             assert await look.audit() == []
             assert len((await look.jobs()).items) == 5
             assert await look.classes()
-            assert b"roughneck_audit_difference" in await GatewayMetrics().render(look)
+            text = await GatewayMetrics().render(look)
+            assert b"roughneck_audit_difference" in text
             assert await EventReader(client, KEYS).read("0-0")
             assert [one.id for one in await Directory(client, KEYS).workers()] == [card.id]
         assert (await Audit(operator, KEYS).walk(0, 1000, mend=True)).misplaced == []

@@ -43,6 +43,7 @@ async def test_a_submitted_job_is_stored_whole(redis: "Redis", broker: Broker) -
         KEYS.key("streams_", "io"): {"io:cnc:normal:echo:"},
         KEYS.key("lanes_", "io:normal"): {"io:cnc:normal:echo:": 0.0},
         KEYS.key("counts"): {"io|waiting": "1", "io|submitted": "1"},
+        KEYS.key("tallies"): {"submitted|io:cnc:normal:echo:": "1"},
         KEYS.key("apps"): {"cnc"},
         KEYS.key("shipped"): {"gw": "7"},
     }

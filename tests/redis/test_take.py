@@ -336,7 +336,18 @@ async def test_a_whole_life_leaves_no_place_behind(redis: "Redis", broker: Broke
     while leases := await hand.take(4):
         await succeed(broker, leases)
     state = await whole_state(redis)
-    kept = {"job", "payload", "result", "ended", "counts", "events", "apps", "turns", "clock"}
+    kept = {
+        "job",
+        "payload",
+        "result",
+        "ended",
+        "counts",
+        "tallies",
+        "events",
+        "apps",
+        "turns",
+        "clock",
+    }
     kept |= {"doorbell", "calls"}
     assert {key.split(":")[1] for key in state} == kept
     assert state[KEYS.key("counts")] == {

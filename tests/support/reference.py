@@ -13,18 +13,22 @@ import processors
 from gateway.audit_metrics import AuditSnapshot
 from gateway.courier import DeliveryReport
 from gateway.courier_metrics import CallbackSnapshot, CourierMetrics
+from gateway.engine_metrics import AppSnapshot, ClassSnapshot, JobSnapshot
+from gateway.fleet_metrics import FleetSnapshot, ServerSnapshot
 from gateway.journal.acceptor import Spool
 from gateway.journal.measures import SpoolMetrics
-from gateway.metrics import GatewayMetrics, Snapshot
+from gateway.metrics import GatewayMetrics
 from gateway.problems import STATUSES
 from ops.metrics import WorkerMetrics
 from streams import keyspace
 from streams.audit import Balance, Findings
 from streams.callbacks import CallbackRecord
 from streams.deliveries import DeliverySettled, RetryDelivery
+from streams.directory import WorkerCard
 from streams.endpoints import EndpointsNow
 from streams.errors import Trouble
 from streams.inspector import ClassView, LaneView, PoolView
+from streams.memory import Memory, ServerState
 from streams.model import Done, Lease, ResourceClass, Settled, State
 from streams.scripts import parse_header, read_sources
 from streams.telemetry import AttemptJudged, AttemptStarted, ChoreFailed, Happening
@@ -50,8 +54,9 @@ METRICS_HEAD = """\
 # Metrics
 
 In Prometheus' text format. Labels are bounded: processors, classes, priorities, states, outcomes;
-never a job's id, an app's name or the text of an error. A counter's samples end in `_total`; a
-histogram has `_bucket`, `_sum` and `_count`.
+never a job's id or the text of an error. Apps are a label of `roughneck_app_…` alone, and only the
+fifty that submitted most; a key with scope `metrics` sees them. A counter's samples end in
+`_total`; a histogram has `_bucket`, `_sum` and `_count`.
 """
 
 GATEWAY_METRICS = """\
@@ -202,7 +207,14 @@ def gateway_families() -> list[Metric]:
     pools = {"io": PoolView(leases=1, expired=0, limit=1)}
     view = ClassView(ResourceClass.IO, False, 1, 1, 0, pools, lanes)
     snapshot = CollectorRegistry()
-    snapshot.register(Snapshot({"io|waiting": 1, "io|submitted": 1}, [view]))
+    whats = ("submitted", "replayed", "started", "retried", "succeeded")
+    tallies = {(what, lane()): 1 for what in whats}
+    worker = WorkerCard("w", "h", 1, "0", {}, {"ollama": 1}, {}, (), models=("small",))
+    snapshot.register(ClassSnapshot({"io|waiting": 1}, [view]))
+    snapshot.register(JobSnapshot(tallies))
+    snapshot.register(AppSnapshot(tallies, [view]))
+    snapshot.register(FleetSnapshot([worker], [view]))
+    snapshot.register(ServerSnapshot(ServerState(Memory(1, 0), appends=True, writes=True), 0.0))
     findings = Findings(broken={"no result": 1}, mended={"entry gone": 1})
     snapshot.register(CallbackSnapshot({}, EndpointsNow({}, 0, 0)))
     snapshot.register(AuditSnapshot([Balance("io", "waiting", 1, 1)], findings))

@@ -94,6 +94,7 @@ local function accept(row, i, flow, stage, open)
   end
   move(class, app, nil, state)
   add(moves, class .. '|submitted', 1)
+  tally('submitted', lane)
   event('submitted', id, lane, state, 0)
   return state, 1
 end
@@ -126,6 +127,7 @@ local function revive(id, to)
   redis.call('DEL', result_ .. id)
   redis.call('ZREM', (state == 'dead' and dead_ or ended_) .. app, id)
   move(class, app, state, to)
+  tally('replayed', lane)
   event('submitted', id, lane, to, 0, 'replayed=' .. state)
   return nil
 end

@@ -144,6 +144,7 @@ local function finish(job, state, code, message, result, staged)
   if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
   push(state == 'dead' and dead or ended, job.app, now_text, job.id)
   move(job.class, job.app, job.state, state)
+  tally(state, job.lane)
   event('ended', job.id, job.lane, state, job.attempt or 0, code and 'code=' .. code)
   job.state = state
   if job.flow then advance(job, code, message) end

@@ -3,6 +3,7 @@
 -- costs one command per counter and not one per job and counter.
 --
 -- KEYS  counts    HASH    class|state → jobs
+--       tallies   HASH    what|lane → how often that ever happened to jobs of the lane
 --       running_  HASH    by class: app → active jobs
 --       events    STREAM  every change of state
 --       clock_    HASH    by class: open, seen, paused, grace, suspect
@@ -15,7 +16,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local now_text = string.format('%d', now) -- Redis formats numbers slowly: do it once
 
-local moves, served, clocks, at_close, lines = {}, {}, {}, {}, {}
+local moves, served, clocks, at_close, lines, tallied = {}, {}, {}, {}, {}, {}
 
 local function add(sums, key, change)
   sums[key] = (sums[key] or 0) + change
@@ -27,6 +28,12 @@ local function move(class, app, from, to)
   if to then add(moves, class .. '|' .. to, 1) end
   if from == 'active' then add(served, class .. '|' .. app, -1) end
   if to == 'active' then add(served, class .. '|' .. app, 1) end
+end
+
+-- Counts, for ever, what happened to a job: submitted, replayed; started, retried, put_back,
+-- handed_back, parked, lost; and the states in which jobs end.
+local function tally(what, lane)
+  add(tallied, what .. '|' .. lane, 1)
 end
 
 -- Says what happened, a line each, LINES_MAX to an entry of the stream. The cap counts entries, so
@@ -97,6 +104,7 @@ local function close()
   for field, change in pairs(moves) do
     if change ~= 0 then redis.call('HINCRBY', counts, field, change) end
   end
+  for field, times in pairs(tallied) do redis.call('HINCRBY', tallies, field, times) end
   for field, change in pairs(served) do
     local class, app = string.match(field, '^(.-)|(.*)$')
     if change ~= 0 and redis.call('HINCRBY', running_ .. class, app, change) <= 0 then
