@@ -32,6 +32,7 @@ from gateway import (
     keys,
     limits,
     openapi,
+    overview,
     schedules,
     streaming,
 )
@@ -44,7 +45,7 @@ from gateway.sse import EventStream
 
 MODULES = (
     *(jobs, job_control, flows, deadletters, classes, endpoints, callbacks, schedules, catalog),
-    *(apps, keys, events, streaming, blobs, health),
+    *(apps, keys, events, overview, streaming, blobs, health),
 )
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"

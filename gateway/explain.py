@@ -15,7 +15,7 @@ from streams.circumstances import (
     RateUse,
     Room,
 )
-from streams.model import Job, State
+from streams.model import Job, Lane, State
 
 STARTS_MIN = 3  # of a lane, before its pace means anything
 
@@ -44,7 +44,7 @@ def explain(job: Job, facts: Circumstances, spool: Spooled | None = None) -> Exp
 def estimated_start_ms(facts: Circumstances, job: Job) -> int | None:
     """When it will start if its lane goes on as it went; None where that is not known."""
     line, room = facts.line, facts.room
-    stands = any(reason.stops for reason in _obstacles(job, facts))
+    stands = any(reason.stops for reason in obstacles(job.lane, facts))
     if line is None or room is None or stands or line.ahead >= COUNTED_MAX:
         return None
     if line.pace.starts < STARTS_MIN or not line.pace.over_ms:
@@ -69,7 +69,7 @@ def _reasons(job: Job, facts: Circumstances, spool: Spooled | None) -> Iterator[
 def _not_started(job: Job, facts: Circumstances) -> Iterator[Reason]:
     if job.state is State.DELAYED:
         yield _delayed(job, facts.now_ms)
-    yield from _obstacles(job, facts)
+    yield from obstacles(job.lane, facts)
     if facts.line is not None:
         yield from _in_line(job, facts.line)
     if job.expires_at_ms and not job.attempt:
@@ -77,16 +77,16 @@ def _not_started(job: Job, facts: Circumstances) -> Iterator[Reason]:
         yield Reason("expires", f"It expires in {left} unless it has started by then.")
 
 
-def _obstacles(job: Job, facts: Circumstances) -> Iterator[Reason]:
-    """What keeps the whole class, or all jobs like this one, from starting."""
+def obstacles(lane: Lane, facts: Circumstances) -> Iterator[Reason]:
+    """What keeps the whole class, or all jobs of a lane, from starting."""
     room, hands = facts.room, facts.hands
     if room is not None and room.paused:
-        name = job.lane.resource_class
+        name = lane.resource_class
         yield Reason("class_paused", f"Class {name} is paused.", stops=True)
     if hands is not None:
-        yield from _no_hands(job, hands)
+        yield from _no_hands(lane, hands)
     if room is not None:
-        yield from _limits(job, room)
+        yield from _limits(lane, room)
     if hands is not None and hands.slots and hands.running >= hands.slots:
         yield Reason(
             "slots_full",
@@ -95,8 +95,7 @@ def _obstacles(job: Job, facts: Circumstances) -> Iterator[Reason]:
         )
 
 
-def _no_hands(job: Job, hands: Hands) -> Iterator[Reason]:
-    lane = job.lane
+def _no_hands(lane: Lane, hands: Hands) -> Iterator[Reason]:
     if not hands.able:
         alive = f"{count(hands.workers, 'worker')} live" if hands.workers else "no worker lives"
         yield Reason(
@@ -114,8 +113,8 @@ def _no_hands(job: Job, hands: Hands) -> Iterator[Reason]:
         )
 
 
-def _limits(job: Job, room: Room) -> Iterator[Reason]:
-    name, app = job.lane.resource_class, job.lane.app
+def _limits(lane: Lane, room: Room) -> Iterator[Reason]:
+    name, app = lane.resource_class, lane.app
     full = [pool for pool, limit in room.limits.items() if _is_full(room.leases[pool], limit)]
     if full and len(full) == len(room.limits):
         said = ", ".join(f"{pool} {room.leases[pool]} of {room.limits[pool]}" for pool in full)
@@ -207,7 +206,7 @@ def _active(job: Job, facts: Circumstances) -> Iterator[Reason]:
             f"Worker {job.worker} has not renewed its lease for {span(-facts.lease_ms)}: another "
             f"may take the job. {job.crashes} of its attempts were lost so before.",
         )
-        yield from _obstacles(job, facts)
+        yield from obstacles(job.lane, facts)
         return
     ran = span(facts.now_ms - job.started_ms)
     far = f", {job.progress:.0%} done" if job.progress is not None else ""

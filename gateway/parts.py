@@ -38,6 +38,7 @@ from streams.flow_record import is_flow
 from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.model import Job
+from streams.overview import OverviewReader
 from streams.rates import RateStore
 from streams.schedules import ScheduleStore
 from streams.tokens import TokenReader
@@ -61,6 +62,7 @@ class Stores:
     flows: FlowReader
     control: Control
     circumstances: CircumstanceReader
+    overview: OverviewReader
 
 
 class GatewayParts(Service):
@@ -98,6 +100,7 @@ class GatewayParts(Service):
         self.flow_reader = stores.flows
         self.control = stores.control
         self.circumstances = stores.circumstances
+        self.overview = stores.overview
         overlap_s = settings.secret_overlap_s
         self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s

@@ -32,6 +32,7 @@ from streams.events import EventReader
 from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
+from streams.overview import OverviewReader
 from streams.schedules import ScheduleStore
 from streams.scripts import translated
 
@@ -55,6 +56,7 @@ class Engine:
     flows: FlowReader
     control: Control
     circumstances: CircumstanceReader
+    overview: OverviewReader
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -140,6 +142,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         flows=FlowReader(redis, keyspace),
         control=Control(redis, keyspace, broker.scripts),
         circumstances=CircumstanceReader(redis, keyspace),
+        overview=OverviewReader(redis, keyspace),
     )
 
 

@@ -64,6 +64,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         looking.flows,
         control=engine.control,
         circumstances=looking.circumstances,
+        overview=looking.overview,
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)

@@ -95,22 +95,31 @@ class CircumstanceReader:
 
     async def read(self, job: Job) -> Circumstances:
         """What bears on the job, as its state asks for. Bounded, whatever waits."""
-        with translated():
-            time = await self._redis.time()
-        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        now_ms = await self._now_ms()
         if job.state is State.BLOCKED:
             return Circumstances(now_ms, blocked=await self._blocked(job))
         left = await self._lease(job, now_ms) if job.state is State.ACTIVE else None
         if job.state.ended or (job.state is State.ACTIVE and (left is None or left > 0)):
             return Circumstances(now_ms, lease_ms=left)
         line = await self._line(job, now_ms) if job.state is State.WAITING else None
-        room = await self._room(job, now_ms)
-        return Circumstances(now_ms, room, await self._hands(job), line, lease_ms=left)
+        room = await self._room(job.lane, now_ms)
+        return Circumstances(now_ms, room, await self._hands(job.lane), line, lease_ms=left)
+
+    async def of_lane(self, lane: Lane) -> Circumstances:
+        """What bears on every job that waits in a lane."""
+        now_ms = await self._now_ms()
+        room = await self._room(lane, now_ms)
+        return Circumstances(now_ms, room, await self._hands(lane))
+
+    async def _now_ms(self) -> int:
+        with translated():
+            time = await self._redis.time()
+        return int(time[0]) * 1000 + int(time[1]) // 1000
 
     # ------------------------------------------------------------------ what may run
 
-    async def _room(self, job: Job, now_ms: int) -> Room:
-        name, app, key = job.lane.resource_class, job.lane.app, self._keys.key
+    async def _room(self, lane: Lane, now_ms: int) -> Room:
+        name, app, key = lane.resource_class, lane.app, self._keys.key
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hget(key("clock_", name), "paused")
@@ -137,11 +146,11 @@ class CircumstanceReader:
             app_rate=_use(given.get(rate_field(name, app)), paces[1], now_ms),
         )
 
-    async def _hands(self, job: Job) -> Hands:
+    async def _hands(self, lane: Lane) -> Hands:
         workers = await self._directory.workers()
-        able = [card for card in workers if _is_able(card, job.lane)]
-        model = [card for card in able if not job.lane.model or job.lane.model in card.models]
-        name = str(job.lane.resource_class)
+        able = [card for card in workers if _is_able(card, lane)]
+        model = [card for card in able if not lane.model or lane.model in card.models]
+        name = str(lane.resource_class)
         return Hands(
             workers=len(workers),
             able=len(able),

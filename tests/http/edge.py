@@ -26,6 +26,7 @@ from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
 from streams.model import Again, Dead, Done, Fault, Lease, ResourceClass, Settlement, Verdict
+from streams.overview import OverviewReader
 from streams.rates import RateStore
 from streams.schedules import ScheduleStore
 from streams.tokens import TokenReader
@@ -146,6 +147,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         flows=FlowReader(redis, KEYS),
         control=Control(redis, KEYS, broker.scripts),
         circumstances=CircumstanceReader(redis, KEYS),
+        overview=OverviewReader(redis, KEYS),
     )
 
 

@@ -40,6 +40,7 @@ LISTS = {
     ("GET", "/v1/keys"),
     ("GET", "/v1/schedules"),
     ("GET", "/v1/classes"),
+    ("GET", "/v1/overview"),
     ("GET", "/v1/workers"),
     ("GET", "/v1/processors"),
     ("GET", "/metrics"),
