@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -23,7 +24,9 @@ from streams.telemetry import (
 
 OWN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 LOUD = ("faust", "mode", "httpx", "httpcore", "asyncio", "uvicorn")  # theirs from warning up
+MUTE = "mode.timers"  # it says of each chore that waits for Redis that it is late, each second
 LEVEL_WIDTH = 7
+CHORE_AGAIN_S = 60.0  # a chore that fails at each tick is told of once in so long
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -38,6 +41,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     quiet = max(root.level, logging.WARNING) if settings.level != "debug" else logging.INFO
     for name in LOUD:
         logging.getLogger(name).setLevel(quiet)
+    logging.getLogger(MUTE).setLevel(max(quiet, logging.ERROR))
     logging.captureWarnings(True)
     Service.mundane_level = "debug"  # "Starting..." of every part
 
@@ -78,6 +82,7 @@ class AttemptLines:
 
     def __init__(self, log: logging.Logger | None = None) -> None:
         self._log = log or logging.getLogger("roughneck.worker")
+        self._told: dict[str, float] = {}  # chore → when its failure was written last
 
     def __call__(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one."""
@@ -97,7 +102,13 @@ class AttemptLines:
             case LinkChanged(up, reason):
                 self._link(up, reason)
             case ChoreFailed(chore, error):
-                self._log.warning("a chore failed", extra={"chore": chore, "reason": error})
+                self._chore(chore, error)
+
+    def _chore(self, chore: str, error: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(chore, -CHORE_AGAIN_S) >= CHORE_AGAIN_S:
+            self._told[chore] = now
+            self._log.warning("a chore failed", extra={"chore": chore, "reason": error})
 
     def _link(self, up: bool, reason: str) -> None:
         if up:

@@ -183,21 +183,22 @@ class WorkerProcess(Service):
 
     def _listen(self) -> None:
         self._telemetry.listeners += [AttemptLines(), self._logs]
-        port = self._settings.worker.metrics_port
+        host, port = self._settings.worker.metrics_host, self._settings.worker.metrics_port
         if port:
             slots = {str(name): count for name, count in self._worker.plan.slots.items()}
             metrics = WorkerMetrics(VERSION, slots)
             metrics.watch(self._worker.health)
             try:
-                stop = metrics.serve("127.0.0.1", port)
+                stop = metrics.serve(host, port)
             except OSError as error:
-                raise ConfigError(f"worker.metrics_port: {port}: {error.strerror}") from error
+                where = f"{host}:{port}"
+                raise ConfigError(f"worker.metrics_port: {where}: {error.strerror}") from error
             self._telemetry.listeners.append(metrics)
             self._parts.append(Closing(stop))
 
     def _card(self) -> WorkerCard:
         worker, intakes = self._worker, self._worker.intakes
-        port = self._settings.worker.metrics_port
+        host, port = self._settings.worker.metrics_host, self._settings.worker.metrics_port
         return WorkerCard(
             id=worker.plan.id,
             host=socket.gethostname(),
@@ -213,7 +214,7 @@ class WorkerProcess(Service):
             draining=self._draining,
             started_ms=self._started_ms,
             seen_ms=SystemClock().now_ms(),
-            metrics_url=f"http://127.0.0.1:{port}/metrics" if port else "",
+            metrics_url=f"http://{host}:{port}/metrics" if port else "",
         )
 
     async def _withdraw(self) -> None:

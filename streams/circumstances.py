@@ -57,7 +57,7 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class Hands(msgspec.Struct, frozen=True):
-    """Live workers: all, those with the processor, and of these those with the model."""
+    """Healthy workers: all, those with the processor, and of these those with the model."""
 
     workers: int
     able: int
@@ -147,7 +147,7 @@ class CircumstanceReader:
         )
 
     async def _hands(self, lane: Lane) -> Hands:
-        workers = await self._directory.workers()
+        workers = [card for card in await self._directory.workers() if card.healthy]
         able = [card for card in workers if _is_able(card, lane)]
         model = [card for card in able if not lane.model or lane.model in card.models]
         name = str(lane.resource_class)

@@ -15,6 +15,7 @@ from streams.model import ResourceClass, State
 from streams.scripts import Client, text, translated
 
 WORKER_TTL_S = 60
+SILENT_S = 12  # two announcements missed, and a little
 
 T = TypeVar("T")
 
@@ -52,7 +53,11 @@ class FlowCard(msgspec.Struct, frozen=True):
 
 
 class WorkerCard(msgspec.Struct, frozen=True):
-    """A worker as it announces itself every renewal; gone a minute after it fell silent."""
+    """A worker as it announces itself every 5 s; gone a minute after it fell silent.
+
+    `silent_s` is what a reader finds, by Redis' clock; who is silent for 12 s is not `healthy`,
+    whatever it said of itself before.
+    """
 
     id: str
     host: str
@@ -69,6 +74,7 @@ class WorkerCard(msgspec.Struct, frozen=True):
     started_ms: int = 0
     seen_ms: int = 0
     metrics_url: str = ""
+    silent_s: float = 0.0
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -219,8 +225,16 @@ class Directory:
             ids = await self._redis.zrange(self._keys.key("workers"), 0, -1)
             if not ids:
                 return []
-            raws = await self._redis.mget([self._keys.key("worker_", text(i)) for i in ids])
-        cards = [msgspec.json.decode(raw, type=WorkerCard) for raw in raws if raw is not None]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for key in (self._keys.key("worker_", text(i)) for i in ids):
+                    pipe.get(key)
+                    pipe.pttl(key)
+                found = await pipe.execute()
+        cards = [
+            heard(msgspec.json.decode(raw, type=WorkerCard), int(left_ms))
+            for raw, left_ms in zip(found[::2], found[1::2], strict=True)
+            if raw is not None
+        ]
         return sorted(cards, key=lambda card: card.id)
 
     async def gone_workers(self) -> list[str]:
@@ -244,3 +258,10 @@ class Directory:
     async def _delete(self, table: str, name: str) -> bool:
         with translated():
             return bool(await self._redis.hdel(self._keys.key(table), name))
+
+
+def heard(card: WorkerCard, left_ms: int) -> WorkerCard:
+    """A card whose key lives for so long yet: how long its worker has been silent."""
+    silent_s = max(0.0, WORKER_TTL_S - left_ms / 1_000)
+    healthy = card.healthy and silent_s < SILENT_S
+    return msgspec.structs.replace(card, silent_s=round(silent_s, 1), healthy=healthy)

@@ -8,6 +8,7 @@ from ops.safety import Concern, ServerReport, Severity, concerns, survey
 from ops.settings import VERSION, hide_password, rows
 from streams.directory import WorkerCard
 from streams.errors import Unavailable
+from streams.inspector import ClassView
 
 OK, FAILING = "ok", "failing"
 
@@ -17,14 +18,17 @@ OK, FAILING = "ok", "failing"
 def health(session: Session, /) -> None:
     """Whether Redis answers and is safe, and whether a worker serves each class (exit 3 if not)."""
 
-    async def act(engine: Engine) -> tuple[ServerReport, list[WorkerCard], list[str]]:
+    async def act(
+        engine: Engine,
+    ) -> tuple[ServerReport, list[WorkerCard], list[ClassView], list[str]]:
         return (
             await survey(engine.redis),
             await engine.directory.workers(),
-            (await engine.inspector.audit()),
+            await engine.inspector.classes(),
+            await engine.inspector.audit(),
         )
 
-    report, workers, faults = session.with_engine(act)
+    report, workers, classes, faults = session.with_engine(act)
     checks = [
         (
             "redis",
@@ -33,6 +37,7 @@ def health(session: Session, /) -> None:
         ),
         *[_concern(one) for one in concerns(report)],
         _workers(workers),
+        *_unserved(workers, classes),
         ("counters", FAILING if faults else OK, "; ".join(faults) or "agree with the streams"),
     ]
     items = [{"check": name, "status": status, "detail": text} for name, status, text in checks]
@@ -65,8 +70,25 @@ def _concern(concern: Concern) -> tuple[str, str, str]:
     return ("redis", FAILING if bad else str(concern.severity), concern.sentence)
 
 
+def _unserved(cards: list[WorkerCard], classes: list[ClassView]) -> list[tuple[str, str, str]]:
+    """A class with jobs that nobody serves, with who fell silent."""
+    served = {name for card in _able(cards) for name in card.slots}
+    found = []
+    for view in classes:
+        if (view.waiting or view.active) and view.name not in served:
+            lost = [card for card in cards if view.name in card.slots and not card.healthy]
+            who = "".join(f"; {card.id}: silent for {card.silent_s:.0f} s" for card in lost)
+            jobs = f"{view.waiting} wait, {view.active} active"
+            found.append(("workers", FAILING, f"no worker serves {view.name}: {jobs}{who}"))
+    return found
+
+
+def _able(cards: list[WorkerCard]) -> list[WorkerCard]:
+    return [card for card in cards if card.healthy and not card.draining]
+
+
 def _workers(cards: list[WorkerCard]) -> tuple[str, str, str]:
-    able = [card for card in cards if card.healthy and not card.draining]
+    able = _able(cards)
     served = sorted({name for card in able for name in card.slots})
     if not able:
         return ("workers", FAILING, "no healthy worker lives")

@@ -8,7 +8,7 @@ from ops.cli.rehearsal import new, run
 from ops.cli.screen import Row, age, duration, local
 from ops.cli.session import Group, Session, pass_session
 from ops.cli.watching import Watched
-from streams.directory import WorkerCard
+from streams.directory import SILENT_S, WorkerCard
 from streams.errors import UnknownProcessor
 
 
@@ -89,6 +89,8 @@ def forget(session: Session, /, name: str) -> None:
 def _worker_row(card: WorkerCard) -> Row:
     slots = [f"{name} {card.running.get(name, 0)}/{card.slots[name]}" for name in card.slots]
     state = "draining" if card.draining else "ok" if card.healthy else "failing"
+    if card.silent_s >= SILENT_S:
+        state = "silent"
     return {
         "ID": card.id,
         "STATE": state,
@@ -98,5 +100,5 @@ def _worker_row(card: WorkerCard) -> Row:
         "SLOTS": ", ".join(slots),
         "RESIDENT": card.resident,
         "STARTED": age(card.started_ms),
-        "SEEN": age(card.seen_ms),
+        "SEEN": duration(card.silent_s * 1_000),
     }

@@ -42,6 +42,7 @@ SETTINGS = {
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 30.0
 TAIL_LINES = 40
+PROGRAM = (sys.executable, "-m", "ops.cli")
 DURABLE = ("appendonly yes", "appendfsync everysec")
 
 
@@ -49,13 +50,19 @@ class Command:
     """One `roughneck` command as a process; all it says goes to a file."""
 
     def __init__(
-        self, name: str, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self,
+        name: str,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self.name = name
         self.log_path = folder / f"{name}.log"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ops.cli", *arguments],
+                [*program, *arguments],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -201,8 +208,15 @@ class Platform:
 
     async def events(self) -> list[Event]:
         """Everything that ever happened here, in order."""
+        return await self.events_after("0-0")
+
+    async def latest_event(self) -> str:
+        """The id of what happened last."""
+        return await self._events.latest_id()
+
+    async def events_after(self, after: str) -> list[Event]:
+        """What happened after the event of that id, in order."""
         found: list[Event] = []
-        after = "0-0"
         while events := await self._events.read(after):
             found += events
             after = events[-1].id

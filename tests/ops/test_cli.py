@@ -227,6 +227,28 @@ def test_health_names_what_fails(cli: Cli, redis_url: str) -> None:
     assert cli("health").code == 0
 
 
+def test_a_worker_that_fell_silent_serves_nobody(cli: Cli, redis_url: str) -> None:
+    card = WorkerCard("mac-x", "mac", 7, VERSION, {"io": "io"}, {"io": 10}, {}, ("echo",))
+    beside = WorkerCard("vps-x", "vps", 7, VERSION, {"cpu": "cpu"}, {"cpu": 4}, {}, ("hash",))
+
+    async def fall_silent(engine: Engine) -> None:
+        for each in (card, beside):
+            await engine.directory.announce_worker(each)
+        await engine.redis.pexpire(engine.keyspace.key("worker_", card.id), 40_000)
+        await engine.broker.submit([new_job(processor="echo")])
+
+    on(redis_url, fall_silent)
+    silent, living = cli("workers", "-o", "json").json
+    assert (silent["healthy"], living["healthy"]) == (False, True)
+    assert 20 <= silent["silent_s"] < 30 > living["silent_s"]
+    told = cli("health", "-o", "json")
+    failing = [one["detail"] for one in told.json if one["status"] == "failing"]
+    assert told.code == 3
+    assert any(
+        "no worker serves io: 1 wait" in said and "mac-x: silent" in said for said in failing
+    )
+
+
 def test_callbacks_are_listed_and_an_unknown_one_is_an_error(cli: Cli) -> None:
     assert cli("callbacks", "list", "-o", "json").json == []
     assert cli("callbacks", "show", "msg_none").code == 2

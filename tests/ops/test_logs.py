@@ -11,7 +11,14 @@ from gateway.redaction import redact
 from ops.logs import AttemptLines, configure
 from ops.settings import LogSettings
 from streams.model import Again, Dead, Done, Fault, Lane, Lease, Priority, ResourceClass, Settled
-from streams.telemetry import AttemptJudged, AttemptLog, AttemptSettled, LinkChanged, Telemetry
+from streams.telemetry import (
+    AttemptJudged,
+    AttemptLog,
+    AttemptSettled,
+    ChoreFailed,
+    LinkChanged,
+    Telemetry,
+)
 
 LANE = Lane(ResourceClass.IO, "web", Priority.NORMAL, "echo")
 LEASE = Lease(
@@ -135,3 +142,9 @@ def test_secrets_are_in_no_line(secret: str, kind: str) -> None:
 def test_ordinary_text_is_left_alone() -> None:
     for text in ("a basic idea", "http://127.0.0.1:8470/v1/jobs", "rn_x", '{"a":"b@c"}'):
         assert redact(text) == text
+
+
+def test_a_chore_that_fails_at_every_tick_is_told_of_once_in_a_while() -> None:
+    failed = [ChoreFailed(name, "Redis is away") for name in ("sweeper", "janitor") * 30]
+    written = [json.loads(line) for line in lines(LogSettings(), *failed)]
+    assert [one["chore"] for one in written] == ["sweeper", "janitor"]

@@ -22,11 +22,11 @@ def shipped_lines() -> list[str]:
 class GuardedServer(RedisServer):
     """A server with the shipped configuration and users. `url` is the admin's."""
 
-    def __init__(self, binary: RedisBinary, folder: Path) -> None:
+    def __init__(self, binary: RedisBinary, folder: Path, *options: str) -> None:
         self.roles = folder / "roles"
         write(self.roles, "redis://127.0.0.1:1/0")
         lines = [line for line in shipped_lines() if line.split()[0] not in PLACES]
-        super().__init__(binary, *lines, f"aclfile {self.roles / 'users.acl'}")
+        super().__init__(binary, *lines, f"aclfile {self.roles / 'users.acl'}", *options)
         write(self.roles, f"redis://127.0.0.1:{self.port}/0")  # the port is known now
 
     @property

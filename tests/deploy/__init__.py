@@ -1,0 +1,1 @@
+"""Deployment: the tunnel, what ships under ops/deploy, and ways to install."""
