@@ -48,12 +48,12 @@ class KeptJobs:
     async def sizes(self, heap: Heap, after: Place | None) -> list[tuple[Place, int]]:
         """The next jobs behind a place, from the newest on, with the bytes that each takes."""
         found: list[Found] = []
-        async for entry in merged(
-            self._redis, [SortedSource(self._redis, self._key(heap))], after, CHUNK
-        ):
-            found.append(entry)
-            if len(found) == CHUNK:
-                break
+        source = SortedSource(self._redis, self._key(heap))
+        with translated():
+            async for entry in merged(self._redis, [source], after, CHUNK):
+                found.append(entry)
+                if len(found) == CHUNK:
+                    break
         sizes = await self._bytes([entry.id for entry in found])
         return [(entry.place, size) for entry, size in zip(found, sizes, strict=True)]
 

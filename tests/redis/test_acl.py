@@ -16,6 +16,7 @@ from gateway.metrics import GatewayMetrics
 from ops.acl import render, roles, write
 from streams.audit import Audit
 from streams.broker import Broker
+from streams.control import Control
 from streams.deliveries import Delivered
 from streams.directory import ApiKey, Directory, Endpoint, ProcessorCard, WorkerCard
 from streams.errors import ConfigError
@@ -23,10 +24,13 @@ from streams.events import EventReader
 from streams.inspector import Inspector
 from streams.keyspace import PLAIN, PREFIXES, Keyspace
 from streams.loops.auditor import Auditor
+from streams.loops.discarder import Discarder
 from streams.loops.janitor import Janitor
 from streams.loops.sweeper import Sweeper
 from streams.model import Dead, Done, Settlement, State
+from streams.retention import KeptJobs
 from streams.scripts import parse_header, read_sources
+from streams.settings import EngineSettings
 from tests.redis.scenes import FAULT, KEYS, store, told
 from tests.support.build import Hand, new_job
 from tests.support.redis_server import RedisServer
@@ -299,6 +303,8 @@ async def test_the_whole_life_of_jobs_under_the_users_of_each_role(
         await Sweeper(engine, Inspector(worker, KEYS)).tick()
         await Janitor(engine, directory).tick()
         await Auditor(Audit(worker, KEYS), "w").tick()
+        control = Control(worker, KEYS, engine.scripts)
+        await Discarder(KeptJobs(worker, KEYS), control, EngineSettings()).tick()
         await engine.drop_consumer(hand.id, jobs[0].lane.resource_class, "io")
 
         post = store(courier, engine)
