@@ -14,12 +14,11 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable
 
-import msgspec
 from mode import Service
 from redis.exceptions import RedisError
 
+from gateway.courier_report import DeliveryReport, Listener, line_of
 from gateway.delivery import (
     CourierSettings,
     Ending,
@@ -37,8 +36,6 @@ from processors.dependencies.guard import Refused, lies_under, parse_url
 from streams.callbacks import CallbackLease, CallbackRecord, CallbackStore
 from streams.clock import Clock, SystemClock
 from streams.deliveries import (
-    DeadDelivery,
-    DeliverySettled,
     DeliverySettlement,
     DeliveryTake,
     DeliveryVerdict,
@@ -55,18 +52,6 @@ SWEEP_S = 60.0
 ENDPOINTS_MAX = 1_000  # that are remembered
 
 log = logging.getLogger(__name__)
-
-
-class DeliveryReport(msgspec.Struct, frozen=True):
-    """One attempt to deliver, as metrics, logs and tests hear of it."""
-
-    record: CallbackRecord
-    attempt: int
-    verdict: DeliveryVerdict
-    settled: DeliverySettled
-
-
-Listener = Callable[[DeliveryReport], None]
 
 
 class Courier(Service):
@@ -246,6 +231,8 @@ class Courier(Service):
             return NotNow(f"Redis is away: {error}", AWAY_MAX_S)
         except Trouble as error:
             return Undeliverable(f"the callback cannot be signed: {error}", "unsigned")
+        if record.trace:
+            headers["traceparent"] = record.trace
         return await self._poster.post(record.url, headers, body)
 
     def _without_key(self, error: SealKeyMissing) -> NotNow:
@@ -264,11 +251,8 @@ class Courier(Service):
                 "an endpoint's state has changed",
                 extra={"endpoint": report.record.endpoint, "change": report.settled.endpoint},
             )
-        if isinstance(report.verdict, DeadDelivery):
-            log.warning(
-                "callback given up",
-                extra={"callback_id": report.record.id, "reason": report.verdict.reason},
-            )
+        level, message, fields = line_of(report)
+        log.log(level, message, extra=fields)
 
 
 class KnownEndpoints:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from gateway.courier import DeliveryReport
+from gateway.courier_report import DeliveryReport
 from streams.deliveries import DeadDelivery, Delivered, DeliveryVerdict, RetryDelivery
 from streams.endpoints import EndpointsNow
 

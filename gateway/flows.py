@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from gateway.acceptance import accept
 from gateway.auth import Scope, app_filter
 from gateway.call import Call, Operation, answer
 from gateway.flow_checks import unserved
@@ -52,7 +53,7 @@ async def submit_flow(call: Call) -> Response:
     request = await call.body(FlowRequest, max_bytes=max_bytes)
     plan = await make_flow(call.parts, request, origin_of(call))
     await call.admit(1)
-    (submitted,) = await call.parts.acceptor.accept([plan.job])
+    (submitted,) = await accept(call.parts, [plan.job])
     check_same(submitted)
     headers = {"location": f"/v1/flows/{plan.job.id}"}
     wait_s = wait_of(call)

@@ -3,6 +3,7 @@
 import msgspec
 from starlette.responses import Response
 
+from gateway.acceptance import accept
 from gateway.age import made_ms
 from gateway.auth import Scope, app_filter, sees
 from gateway.blobs import result_of
@@ -64,7 +65,7 @@ async def submit(call: Call) -> Response:
     request = await call.body(JobRequest)
     job = await make_job(call.parts, request, origin_of(call))
     await call.admit(1)
-    (submitted,) = await call.parts.acceptor.accept([job])
+    (submitted,) = await accept(call.parts, [job])
     submitted = accepted_as(job, submitted)
     wait_s = wait_of(call)
     headers = {"location": f"/v1/jobs/{submitted.id}"}
@@ -88,7 +89,7 @@ async def submit_batch(call: Call) -> Response:
         judged.append(await _judge(call, item, origin, index))
     jobs = [job for job in judged if isinstance(job, NewJob)]
     await call.admit(len(jobs))
-    submitted = await call.parts.acceptor.accept(jobs) if jobs else []
+    submitted = await accept(call.parts, jobs) if jobs else []
     answers = iter(submitted)
     items: list[BatchAnswer] = []
     for index, one in enumerate(judged):

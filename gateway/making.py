@@ -18,10 +18,10 @@ from streams.blobs import may_refer
 from streams.directory import FlowCard
 from streams.errors import InvalidInput, UniqueTaken, UnknownEndpoint
 from streams.model import Conflict, Lane, NewJob, Submitted
+from streams.trace import valid_traceparent
 
 KEY_HEADER = re.compile(r"[!-~]{1,255}")
 WAIT = re.compile(r"(?:^|[,;\s])wait=([0-9]{1,4})(?:$|[,;\s])")
-TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 T = TypeVar("T")
 
@@ -147,12 +147,12 @@ def origin_of(call: Call) -> Origin:
     key = headers.get("idempotency-key", "")
     if key and not KEY_HEADER.fullmatch(key):
         raise InvalidInput("1 to 255 visible ASCII characters", "$.headers.idempotency-key")
-    trace = headers.get("traceparent", "")
+    traces = headers.getlist("traceparent")
     return Origin(
         app=app_of(call.key, None),
         idempotency_key=key,
         now_ms=call.parts.clock.now_ms(),
-        trace=trace if TRACEPARENT.fullmatch(trace) else "",
+        trace=valid_traceparent(traces[0]) if len(traces) == 1 else "",
     )
 
 

@@ -6,6 +6,7 @@ from itertools import islice
 import msgspec
 from starlette.responses import Response
 
+from gateway.acceptance import accept
 from gateway.auth import Scope, app_filter, app_of, require
 from gateway.call import Call, Operation, answer
 from gateway.making import KEY_HEADER, make_template
@@ -120,7 +121,7 @@ async def trigger_schedule(call: Call) -> Response:
     job = triggered(schedule, call.parts.clock.now_ms(), key)
     call.parts.acceptor.check(job.lane)
     await call.admit(1)
-    (submitted,) = await call.parts.acceptor.accept([job])
+    (submitted,) = await accept(call.parts, [job])
     accepted = JobAccepted(job.id, submitted.state, submitted.created, links_of(job.id))
     return answer(accepted, 202, {"location": f"/v1/jobs/{job.id}"})
 

@@ -8,25 +8,31 @@ from typing import Any, TextIO
 
 import msgspec
 from mode import Service
+from rich.console import Console
 
 from gateway.redaction import redact
 from ops.settings import LogSettings
-from streams.model import Again, Dead, Done, HandedBack, Lease, Stopped
+from streams.attempt import HELD
+from streams.keyspace import FLOW
+from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped
 from streams.telemetry import (
     AttemptJudged,
     AttemptLog,
     AttemptSettled,
+    AttemptStarted,
     ChoreFailed,
     Happening,
     LeaseGone,
     LinkChanged,
 )
+from streams.trace import trace_id
 
 OWN_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 LOUD = ("faust", "mode", "httpx", "httpcore", "asyncio", "uvicorn")  # theirs from warning up
 MUTE = "mode.timers"  # it says of each chore that waits for Redis that it is late, each second
 LEVEL_WIDTH = 7
 CHORE_AGAIN_S = 60.0  # a chore that fails at each tick is told of once in so long
+COLOURS = {logging.DEBUG: 2, logging.INFO: 32, logging.WARNING: 33, logging.ERROR: 31}
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
@@ -34,7 +40,8 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     target = stream or sys.stderr
     as_text = settings.format == "text" or (settings.format == "auto" and target.isatty())
     handler = logging.StreamHandler(target)
-    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    handler.addFilter(name_attempt)
+    handler.setFormatter(TextFormatter(in_colour(target)) if as_text else JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
@@ -44,6 +51,34 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     logging.getLogger(MUTE).setLevel(max(quiet, logging.ERROR))
     logging.captureWarnings(True)
     Service.mundane_level = "debug"  # "Starting..." of every part
+
+
+def in_colour(target: TextIO) -> bool:
+    """Whether colours may be written: a terminal that has them, and nobody who minds (NO_COLOR)."""
+    screen = Console(file=target)
+    return screen.is_terminal and screen.color_system is not None and not screen.no_color
+
+
+def name_attempt(record: logging.LogRecord) -> bool:
+    """Give a line that was written under a lease the job's ids: that of a library, say."""
+    lease = HELD.get()
+    if lease is not None and not hasattr(record, "job_id"):
+        record.__dict__.update(ids_of(lease))
+    return True
+
+
+def ids_of(lease: Lease) -> dict[str, object]:
+    """Whose attempt it is, by the names that all lines use."""
+    lane = lease.lane
+    return {
+        "job_id": lease.job_id,
+        **({"flow": lease.flow or lease.job_id} if lease.flow or lane.processor == FLOW else {}),
+        **({"stage": lease.stage} if lease.stage else {}),
+        "app": lane.app,
+        "processor": lane.processor,
+        "attempt": lease.attempt,
+        **({"trace_id": trace_id(lease.trace)} if lease.trace else {}),
+    }
 
 
 class JsonFormatter(logging.Formatter):
@@ -66,15 +101,25 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """A line for people: time, level, message, fields; then the traceback, if any."""
 
+    def __init__(self, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
+
     def format(self, record: logging.LogRecord) -> str:
         """The lines, without the last end."""
         at = _moment(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
         fields = " ".join(f"{name}={_short(value)}" for name, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():{LEVEL_WIDTH}} {record.getMessage()}"
-        line = f"{line}  {fields}" if fields else line
+        level = self._painted(f"{record.levelname.lower():{LEVEL_WIDTH}}", record.levelno)
+        line = f"{self._painted(at)} {level} {record.getMessage()}"
+        line = f"{line}  {self._painted(fields)}" if fields else line
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact(line)
+
+    def _painted(self, text: str, level: int = logging.DEBUG) -> str:
+        """In the colour of a level; what is said at no level stands back."""
+        code = COLOURS.get(level) if self._colour else None
+        return f"\x1b[{code}m{text}\x1b[0m" if code else text
 
 
 class AttemptLines:
@@ -87,6 +132,8 @@ class AttemptLines:
     def __call__(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one."""
         match happening:
+            case AttemptStarted(lease):
+                self._started(lease)
             case AttemptJudged(lease, verdict, took_s):
                 level, message, fields = _judged(verdict)
                 if self._log.isEnabledFor(level):
@@ -110,6 +157,10 @@ class AttemptLines:
             self._told[chore] = now
             self._log.warning("a chore failed", extra={"chore": chore, "reason": error})
 
+    def _started(self, lease: Lease) -> None:
+        if self._log.isEnabledFor(logging.DEBUG):
+            self._write(logging.DEBUG, "attempt started", lease)
+
     def _link(self, up: bool, reason: str) -> None:
         if up:
             self._log.info("the link to Redis is back")
@@ -117,19 +168,13 @@ class AttemptLines:
             self._log.warning("the link to Redis is lost", extra={"reason": reason})
 
     def _write(self, level: int, message: str, lease: Lease, **fields: object) -> None:
-        who = {
-            "job_id": lease.job_id,
-            "processor": lease.lane.processor,
-            "app": lease.lane.app,
-            "attempt": lease.attempt,
-        }
-        self._log.log(level, message, extra={**who, **fields})
+        self._log.log(level, message, extra={**ids_of(lease), **fields})
 
 
 def _judged(verdict: object) -> tuple[int, str, dict[str, Any]]:
     match verdict:
         case Done(result):
-            return logging.DEBUG, "attempt succeeded", {"result_bytes": len(result)}
+            return logging.INFO, "attempt succeeded", {"result_bytes": len(result)}
         case Again(delay_ms, fault, _):
             reason = {"code": fault.code, "reason": fault.message, "again_in_ms": delay_ms}
             return logging.INFO, "attempt failed, another follows", reason
@@ -140,6 +185,8 @@ def _judged(verdict: object) -> tuple[int, str, dict[str, Any]]:
             return logging.INFO, "attempt cancelled", {"reason": reason}
         case HandedBack():
             return logging.INFO, "attempt handed back", {}
+        case Parked():
+            return logging.INFO, "the flow's stages are stored; it ends when they have", {}
     return logging.DEBUG, "attempt ended", {}
 
 

@@ -4,12 +4,16 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from streams.model import Lease
 from streams.telemetry import AttemptLog, Telemetry
 
 Report = Callable[[Lease, float | None, str], None]
 Say = Callable[[Lease, str], None]
+
+# The lease under which this task or thread works, for lines of the log that know of no attempt.
+HELD: ContextVar[Lease | None] = ContextVar("held", default=None)
 
 
 class Attempt:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from mode import Service
 
-from streams.attempt import Attempt
+from streams.attempt import HELD, Attempt
 from streams.blobs import Blobs, NoBlobs
 from streams.broker import Broker
 from streams.committer import ROUNDS, Committer
@@ -129,11 +129,13 @@ class Worker(Service):
         """One attempt, start to finish. Never raises for what a processor does."""
         attempt = self._announce(lease)
         verdict: Verdict | None = HandedBack()
+        held = HELD.set(lease)
         try:
             verdict = await self._performer.perform(attempt)
             verdict = await self._performer.secure(attempt, verdict)
             await self._speaker.finish(lease)
         finally:
+            HELD.reset(held)
             self._settle(attempt, verdict)
         return verdict
 

@@ -138,16 +138,18 @@ class Fetcher:
             target = self._guard.check_url(url)
             await self._ask_robots(target)
             await self._await_turn(target.host, attempt)
-            answer = await self._request(target)
+            answer = await self._request(target, attempt)
             if isinstance(answer, Fetched):
                 return answer
             url = answer
         raise Rejected(f"more than {self._settings.redirects_max} redirects")
 
-    async def _request(self, target: Target) -> Fetched | str:
+    async def _request(self, target: Target, attempt: Attempt | None) -> Fetched | str:
         """The page, or the URL it redirects to."""
         kept = self._pages.get(target.url)
         headers = dict(kept.validators) if kept else {}
+        if attempt is not None and attempt.lease.trace:
+            headers["traceparent"] = attempt.lease.trace
         response, body = await self._exchange(target.url, headers, self._settings.max_bytes)
         if response.status_code == 304 and kept:
             return msgspec.structs.replace(kept, fetched_ms=self._clock.now_ms())

@@ -49,6 +49,14 @@ class Context:
         return self._attempt.lease.tags
 
     @property
+    def traceparent(self) -> str:
+        """The W3C `traceparent` that the submit bore, for what you call; empty without one.
+
+        What `http` fetches bears it by itself.
+        """
+        return self._attempt.lease.trace
+
+    @property
     def submitted_ms(self) -> int:
         """When the job came into being, in wall milliseconds; the same in every attempt."""
         return self._attempt.lease.submitted_ms

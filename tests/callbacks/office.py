@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from gateway.courier import Courier, DeliveryReport
+from gateway.courier import Courier
+from gateway.courier_report import DeliveryReport
 from gateway.delivery import CourierSettings
 from gateway.posting import Poster
 from gateway.sealing import Seals

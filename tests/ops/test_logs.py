@@ -5,17 +5,21 @@ import json
 import logging
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from gateway.redaction import redact
 from ops.logs import AttemptLines, configure
 from ops.settings import LogSettings
+from streams.attempt import HELD
 from streams.model import Again, Dead, Done, Fault, Lane, Lease, Priority, ResourceClass, Settled
 from streams.telemetry import (
     AttemptJudged,
     AttemptLog,
     AttemptSettled,
+    AttemptStarted,
     ChoreFailed,
+    LeaseGone,
     LinkChanged,
     Telemetry,
 )
@@ -69,8 +73,8 @@ def test_off_a_terminal_a_line_is_a_json_object_with_the_job() -> None:
             "logger": "roughneck.worker",
             "message": "attempt failed, no other follows",
             "job_id": "0-abc",
-            "processor": "echo",
             "app": "web",
+            "processor": "echo",
             "attempt": 2,
             "took_s": 0.123,
             "code": "crashed",
@@ -83,15 +87,62 @@ def test_for_people_a_line_is_a_sentence_with_fields() -> None:
     again = AttemptJudged(LEASE, Again(500, Fault("retry", "try later")), 1.0)
     (line,) = lines(LogSettings(format="text"), again)
     assert line[12:] == (
-        " info    attempt failed, another follows  job_id=0-abc processor=echo app=web "
+        " info    attempt failed, another follows  job_id=0-abc app=web processor=echo "
         'attempt=2 took_s=1.0 code=retry reason="try later" again_in_ms=500'
     )
 
 
-def test_success_is_told_on_request_only() -> None:
-    done = AttemptJudged(LEASE, Done(b"1"), 0.0)
-    assert lines(LogSettings(), done) == []
-    assert len(lines(LogSettings(level="debug"), done)) == 1
+def test_every_end_of_an_attempt_is_told_its_start_on_request_only() -> None:
+    life = AttemptStarted(LEASE), AttemptJudged(LEASE, Done(b"1"), 0.0)
+    assert len(lines(LogSettings(), *life)) == 1
+    assert len(lines(LogSettings(level="debug"), *life)) == 2
+
+
+def test_a_line_bears_flow_stage_and_trace_where_there_are_some() -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    stage = msgspec.structs.replace(LEASE, flow="0-flow", stage="fetch:3", trace=parent)
+    written = json.loads(lines(LogSettings(), AttemptJudged(stage, Done(b"1"), 0.0))[0])
+    assert (written["flow"], written["stage"]) == ("0-flow", "fetch:3")
+    assert written["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    own = msgspec.structs.replace(LEASE, lane=msgspec.structs.replace(LANE, processor="flow"))
+    assert json.loads(lines(LogSettings(), LeaseGone(own))[0])["flow"] == "0-abc"
+
+
+def test_a_line_written_under_a_lease_bears_its_ids() -> None:
+    stream = io.StringIO()
+    configure(LogSettings(), stream)
+    held = HELD.set(LEASE)
+    logging.getLogger("library").warning("something is old")
+    logging.getLogger("other").warning("of another job", extra={"job_id": "0-other"})
+    HELD.reset(held)
+    logging.getLogger("library").warning("nobody's")
+    first, second, third = map(json.loads, stream.getvalue().splitlines())
+    assert (first["job_id"], first["attempt"], first["app"]) == ("0-abc", 2, "web")
+    assert second["job_id"] == "0-other"
+    assert "job_id" not in third
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def written(stream: io.StringIO) -> str:
+        configure(LogSettings(format="text"), stream)
+        logging.getLogger("x").warning("look", extra={"n": 1})
+        return stream.getvalue()
+
+    assert "\x1b[33mwarning\x1b[0m look" in written(Terminal())
+    assert "\x1b" not in written(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in written(Terminal())
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in written(Terminal())
 
 
 def test_a_processors_own_line_keeps_its_level_and_fields() -> None:

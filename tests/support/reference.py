@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Metric
 import gateway
 import processors
 from gateway.audit_metrics import AuditSnapshot
-from gateway.courier import DeliveryReport
 from gateway.courier_metrics import CallbackSnapshot, CourierMetrics
+from gateway.courier_report import DeliveryReport
 from gateway.engine_metrics import AppSnapshot, ClassSnapshot, JobSnapshot
 from gateway.fleet_metrics import FleetSnapshot, ServerSnapshot
 from gateway.journal.acceptor import Spool

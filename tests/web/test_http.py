@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import time
 from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ class FakeAttempt:
 
     def __init__(self) -> None:
         self.waits = 0
+        self.lease = SimpleNamespace(trace="")
 
     def untimed(self) -> contextlib.AbstractContextManager[object]:
         self.waits += 1
