@@ -108,26 +108,27 @@ class FlowStore:
         with translated():
             fans = await self._redis.srandmember(self._keys.key("flow_fans"), FANS_PER_TICK)
         for fan in fans:
-            flow_id, _, stage = text(fan).partition("|")
-            await self._fan_out(flow_id, stage)
+            flow_id, round_, stage = text(fan).split("|")
+            await self._fan_out(flow_id, round_, stage)
 
-    async def _fan_out(self, flow_id: str, name: str) -> None:
+    async def _fan_out(self, flow_id: str, round_: str, name: str) -> None:
         with translated():
             reached = await self._redis.hget(self._keys.key("flow_", flow_id), f"x:{name}")
         try:
             stage = await self._plan(flow_id, name)
             items = await self._items(flow_id, stage.each or Each())
         except InvalidInput as error:
-            await self._scripts.run("flow_fault", flow_id, name, error.code, str(error))
+            await self._scripts.run("flow_fault", flow_id, round_, name, error.code, str(error))
             return
         at, total = int(reached or 0), len(items)
-        while 0 <= at < total or total == 0:
+        while True:
             rows: list[Argument] = []
             for index in range(at, min(at + ITEMS_PER_CALL, total)):
                 job_id = "" if items[index] is None else stage_job(flow_id, name, index)
                 rows += submit_row(new_job(job_id, stage, encode(items[index])))
-            at = int(await self._scripts.run("flow_expand", flow_id, name, total, at, *rows))
-            if total == 0:
+            head: list[Argument] = [flow_id, round_, name, total, at]
+            at = int(await self._scripts.run("flow_expand", *head, *rows))
+            if not 0 <= at < total:
                 return
 
     async def _items(self, flow_id: str, each: Each) -> Sequence[Any]:

@@ -35,7 +35,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     flow_            HASH    with its job   one flow: its state, and what its stages wait for
     flow_jobs_       LIST    with its job   a flow's jobs
     flow_steps       LIST    while in use   steps of flows that one call had no room for
-    flow_fans        SET     while in use   flow|stage: stages that fan out over a list
+    flow_fans        SET     while in use   flow|round|stage: stages that fan out over a list
     flows_           ZSET    by retention   an app's flows by when they were submitted
     shipped          HASH    permanent      a gateway's journal sequence that Redis has
     audit            HASH    permanent      who audits, how far, and what was found

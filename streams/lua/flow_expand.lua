@@ -2,16 +2,17 @@
 --
 -- uses  ledger append accept finish flow
 -- ARGV  id     str  flow
+--       round  int  of the flow, in which the list was to be fanned out
 --       stage  str
 --       total  int  length of the list
 --       from   int  index of the first row
 --       rest...  a row each, as in accept; its id is empty where there is no item: the job that should
 --                have made it did not succeed
--- Returns the index that comes next; `total` says that all are there, -1 that the flow has stopped.
-local key = flow_ .. id
+-- Returns the index that comes next; `total` says that all are there, -1 that the flow has stopped, or has another round.
+local key, fan = flow_ .. id, id .. '|' .. round .. '|' .. stage
 total, from = tonumber(total), tonumber(from)
-if redis.call('HGET', key, 'state') ~= 'running' then
-  redis.call('SREM', flow_fans, id .. '|' .. stage)
+if redis.call('HGET', key, 'state') ~= 'running' or round_of(id) ~= round then
+  redis.call('SREM', flow_fans, fan)
   return -1
 end
 local row = redis.call('HMGET', key, 'x:' .. stage, 'n:' .. stage)
@@ -40,7 +41,7 @@ for i = rest, #ARGV, ROW do
   index = index + 1
 end
 redis.call('HSET', key, 'x:' .. stage, index)
-if index == total then redis.call('SREM', flow_fans, id .. '|' .. stage) end
+if index == total then redis.call('SREM', flow_fans, fan) end
 if redis.call('HINCRBY', key, 'l:' .. stage, 0 - done) == 0 then
   local bad = tonumber(redis.call('HGET', key, 'b:' .. stage) or 0) > 0 -- of those that came first
   step(id, 'after', stage, 1, bad and 'bad' or 'good')

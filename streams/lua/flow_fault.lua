@@ -2,11 +2,12 @@
 --
 -- uses  ledger append finish flow
 -- ARGV  id       str  flow
+--       round    int  of the flow, in which the list was looked for
 --       stage    str
 --       code     str  why, a stable word
 --       message  str  and a sentence
--- Returns 1, or 0 when it was said before.
-if redis.call('SREM', flow_fans, id .. '|' .. stage) == 0 then return 0 end
+-- Returns 1, or 0 when it was said before or the flow has another round.
+if redis.call('SREM', flow_fans, id .. '|' .. round .. '|' .. stage) == 0 or round_of(id) ~= round then return 0 end
 local _, policy = read_stage(id, stage)
 if policy == 'fail' then
   stop_flow(id, 'dead', code, stage .. ': ' .. message)

@@ -10,7 +10,7 @@ for _ = 1, count do
   if not stored then break end
   local parts = {}
   for part in string.gmatch(stored, '%S+') do parts[#parts + 1] = part end
-  step(unpack(parts))
+  if parts[1] == round_of(parts[2]) then step(unpack(parts, 2)) end
 end
 close()
 return redis.call('LLEN', flow_steps)

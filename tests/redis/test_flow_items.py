@@ -105,7 +105,7 @@ async def test_the_failures_of_a_fan_out_count_when_its_last_place_is_empty(
     await store.plant(lease, job.payload)
     await settle(broker, lease, Parked())
     item = new_job(b'"a"', id=stage_job(job.id, "read", 0))
-    expand = ("flow_expand", job.id, "read", 2)
+    expand = ("flow_expand", job.id, 0, "read", 2)
     assert await broker.scripts.run(*expand, 0, *submit_row(item)) == 1
     [lease] = await hand.take()
     await settle(broker, lease, Dead(FAULT))
@@ -133,6 +133,32 @@ async def test_a_retry_has_the_whole_deadline_again(
     assert done.state is State.SUCCEEDED
     until_ms = await redis.zscore(KEYS.key("expiring"), job.id)
     assert until_ms is None or until_ms > done.ended_ms
+
+
+async def test_what_a_stopped_flow_left_over_is_nothing_to_its_retry(
+    redis: "Redis", broker: Broker
+) -> None:
+    many = [stage(f"s{n}") for n in range(150)]  # more than one call takes
+    job = flow(*many, stage("fan", each=Each(path="/list")), input={"list": ["a"]})
+    store, hand = FlowStore(redis, broker), Hand(broker, processors=(*PROCESSORS, FLOW))
+
+    async def plant() -> None:
+        [lease] = await hand.take()
+        await store.plant(lease, job.payload)
+        await settle(broker, lease, Parked())
+
+    await broker.submit([job])
+    await plant()
+    await broker.cancel(job.id)
+    assert await broker.scripts.run("flow_step", 1) == 1  # it has ended, and is not yet tidied up
+    assert await redis.scard(KEYS.key("flow_fans")) == 1
+    await broker.replay([job.id])
+    await plant()
+    await store.tick()
+    for job_id in [stage_job(job.id, one.name) for one in many] + [stage_job(job.id, "fan", 0)]:
+        key = KEYS.job(job_id)
+        assert (await redis.hget(key, "state"), await redis.ttl(key)) == (b"waiting", -1)
+    assert await redis.exists(KEYS.key("flow_steps"), KEYS.key("flow_fans")) == 0
 
 
 async def test_a_flow_is_listed_from_its_submit_on(redis: "Redis", broker: Broker) -> None:

@@ -2,20 +2,24 @@
 --
 -- KEYS  flow_      HASH    by flow: its state, and by stage what is below
 --       flow_jobs_ LIST    by flow: its stages' jobs
---       flow_steps LIST    what one call could not finish: flow, step, and more
---       flow_fans  SET     flow|stage whose list is to be fanned out
+--       flow_steps LIST    what one call could not finish: round, flow, step, and more
+--       flow_fans  SET     flow|round|stage whose list is to be fanned out
 --       doorbell_  STREAM  `flows`: there are steps or fans
 -- SETS  retention_ms       int  how long an ended flow is kept
 -- A flow's hash: state (running, stopping, ended), left and total (stages), open (jobs of stages not ended), and
 -- for each stage p (its plan, JSON), s (kind policy job), k (stages after it, a comma after each), w (stages before it that
 -- have not ended), l (its jobs that have not ended), b (those that failed), d (1: it will be skipped),
--- e (how it ended: go or doom). A step touches at most STEPS_MAX jobs or stages in one call; what
+-- e (how it ended: go or doom). What is left over bears its round: it is nothing to a flow stored anew by a retry. A step touches at most STEPS_MAX jobs or stages in one call; what
 -- remains goes to flow_steps, for the next call or the chore.
 local STEPS_MAX = 100
 local queue, stepped = {}, 0
 
 local function step(...)
   queue[#queue + 1] = { ... }
+end
+
+local function round_of(flow)
+  return redis.call('HGET', flow_ .. flow, 'round') or '-'
 end
 
 local function read_stage(flow, stage)
@@ -71,7 +75,7 @@ function take_step.release(flow, stage)
   local kind, _, id = read_stage(flow, stage)
   if redis.call('HGET', flow_ .. flow, 'd:' .. stage) then return step(flow, 'skip', stage) end
   if kind == 'each' then
-    redis.call('SADD', flow_fans, flow .. '|' .. stage)
+    redis.call('SADD', flow_fans, flow .. '|' .. round_of(flow) .. '|' .. stage)
     return ring('flows')
   end
   local job = read_job(id)
@@ -176,7 +180,9 @@ local function take_steps()
       take_step[each[2]](each[1], unpack(each, 3))
     end
   end
-  for i = first, #queue do redis.call('RPUSH', flow_steps, table.concat(queue[i], ' ')) end
+  for i = first, #queue do
+    redis.call('RPUSH', flow_steps, round_of(queue[i][1]) .. ' ' .. table.concat(queue[i], ' '))
+  end
   if queue[first] then ring('flows') end
 end
 
