@@ -1,0 +1,1 @@
+"""Measurements of single promises; `roughneck bench` measures the whole."""
