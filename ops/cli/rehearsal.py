@@ -22,6 +22,7 @@ from ops.worker_process import processor_folders
 from streams.model import ResourceClass
 
 LEVELS = {"error": "red", "warning": "yellow", "debug": "bright_black"}
+FIELD_MAX = 300
 CLEAR = "\r\x1b[K"
 
 
@@ -160,7 +161,7 @@ class Teller:
         """A line that the processor logged."""
         self._wipe()
         said = ((name, value) for name, value in fields.items() if name != "printed")
-        rest = "".join(f" {name}={value}" for name, value in said)
+        rest = "".join(f" {name}={str(value)[:FIELD_MAX]}" for name, value in said)
         styled = click.style(f"{level:<7}", fg=LEVELS.get(level))
         click.echo(f"{styled} {redact(message + rest)}", err=True)
 

@@ -1,0 +1,1 @@
+"""Practice on an instrument: how a session is put together, and what makes an étude a good one."""
