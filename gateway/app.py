@@ -35,6 +35,7 @@ from gateway import (
     overview,
     schedules,
     streaming,
+    usage,
 )
 from gateway.auth import EVERY_APP
 from gateway.auth import Scope as KeyScope
@@ -45,7 +46,7 @@ from gateway.sse import EventStream
 
 MODULES = (
     *(jobs, job_control, flows, deadletters, classes, endpoints, callbacks, schedules, catalog),
-    *(apps, keys, events, overview, streaming, blobs, health),
+    *(usage, apps, keys, events, overview, streaming, blobs, health),
 )
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"

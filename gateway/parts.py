@@ -42,6 +42,7 @@ from streams.overview import OverviewReader
 from streams.rates import RateStore
 from streams.schedules import ScheduleStore
 from streams.tokens import TokenReader
+from streams.usage_sums import UsageSums
 
 Check = Callable[[], Awaitable[object]]
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Stores:
     control: Control
     circumstances: CircumstanceReader
     overview: OverviewReader
+    usage: UsageSums
 
 
 class GatewayParts(Service):
@@ -101,6 +103,7 @@ class GatewayParts(Service):
         self.control = stores.control
         self.circumstances = stores.circumstances
         self.overview = stores.overview
+        self.usage = stores.usage
         overlap_s = settings.secret_overlap_s
         self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s

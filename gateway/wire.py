@@ -21,6 +21,7 @@ from streams.model import (
     State,
     UniqueKey,
 )
+from streams.usage import Usage
 
 T = TypeVar("T")
 
@@ -159,6 +160,7 @@ class JobView(msgspec.Struct, frozen=True):
     links: JobLinks
     flow: str = ""  # of a stage's job: its flow
     stage: str = ""  # `name`, or `name:index` of one item
+    usage: Usage | None = None  # of models, by all its attempts
     result: msgspec.Raw | UnsetType = UNSET
 
     @classmethod
@@ -193,6 +195,7 @@ class JobView(msgspec.Struct, frozen=True):
             links=links_of(job.id),
             flow=job.flow,
             stage=job.stage,
+            usage=job.usage,
             result=UNSET if result is None else msgspec.Raw(result),
         )
 

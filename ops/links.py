@@ -35,6 +35,7 @@ from streams.keyspace import Keyspace
 from streams.overview import OverviewReader
 from streams.schedules import ScheduleStore
 from streams.scripts import translated
+from streams.usage_sums import UsageSums
 
 KEEPALIVE_S = 15
 NO_REDIS = "no Redis: start one with `roughneck up`, or name one with --redis redis://HOST:6379/0"
@@ -57,6 +58,7 @@ class Engine:
     control: Control
     circumstances: CircumstanceReader
     overview: OverviewReader
+    usage: UsageSums
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -143,6 +145,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         control=Control(redis, keyspace, broker.scripts),
         circumstances=CircumstanceReader(redis, keyspace),
         overview=OverviewReader(redis, keyspace),
+        usage=UsageSums(redis, keyspace),
     )
 
 

@@ -25,6 +25,7 @@ from streams.telemetry import (
     LeaseGone,
     LinkChanged,
 )
+from streams.usage import Usage
 from streams.worker import Health
 
 RUN_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
@@ -52,6 +53,13 @@ class WorkerMetrics:
             "resource_class",
             "priority",
         )
+        self._loads = self._histogram(
+            "model_load_seconds", "How long loads of a model took.", RUN_BUCKETS, "model"
+        )
+        self._asks = self._counter("model_asks", "Questions to a model.", "model", "processor")
+        self._spoken = self._counter("model_tokens", "Tokens of a model.", "model", "kind")
+        self._eval_s = self._counter("model_eval_seconds", "Time a model answered.", "model")
+        self._cached = self._counter("results_cached", "Results that needed no model.", "processor")
         self._running = self._gauge("jobs_running", "Attempts under way.", "resource_class")
         self._link = self._gauge("redis_link_up", "1 while the worker reaches Redis.")
         self._link.set(1)
@@ -68,6 +76,7 @@ class WorkerMetrics:
                 self._begin(lease)
             case AttemptJudged(lease, verdict, took_s):
                 self._end(lease)
+                self._use(lease, happening.usage)
                 self._attempts.labels(lease.lane.processor, outcome(verdict)).inc()
                 self._run.labels(lease.lane.processor).observe(took_s)
             case LeaseGone(lease):
@@ -103,6 +112,19 @@ class WorkerMetrics:
         if lease.token in self._tokens:
             self._tokens.remove(lease.token)
             self._running.labels(lease.lane.resource_class).dec()
+
+    def _use(self, lease: Lease, usage: Usage) -> None:
+        model, processor = lease.lane.model, lease.lane.processor
+        if usage.cached:
+            self._cached.labels(processor).inc(usage.cached)
+        if not usage.asks:
+            return
+        if usage.swaps:
+            self._loads.labels(model).observe(usage.load_s / usage.swaps)
+        self._asks.labels(model, processor).inc(usage.asks)
+        self._spoken.labels(model, "prompt").inc(usage.prompt_tokens)
+        self._spoken.labels(model, "completion").inc(usage.completion_tokens)
+        self._eval_s.labels(model).inc(usage.eval_s)
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Answer scrapes from a thread of its own; the answer stops it. Raises OSError."""

@@ -65,6 +65,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         control=engine.control,
         circumstances=looking.circumstances,
         overview=looking.overview,
+        usage=looking.usage,
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)

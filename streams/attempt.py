@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 from streams.model import Lease
 from streams.telemetry import AttemptLog, Telemetry
+from streams.usage import NOTHING, Usage
 
 Report = Callable[[Lease, float | None, str], None]
 Say = Callable[[Lease, str], None]
@@ -30,6 +31,8 @@ class Attempt:
         self.payload = lease.payload or b""
         self.why = ""
         self.started = time.monotonic()
+        self.usage = NOTHING
+        self.untimed_s = 0.0  # time that did not count so far
         self._telemetry = telemetry
         self._report = report
         self._say = say
@@ -72,11 +75,13 @@ class Attempt:
         if scope is None or when is None or self.why:
             yield
             return
-        self._left_s = when - loop.time()
+        began = loop.time()
+        self._left_s = when - began
         scope.reschedule(None)
         try:
             yield
         finally:
+            self.untimed_s += loop.time() - began
             if not self.why and not scope.expired():
                 scope.reschedule(loop.time() + self._left_s)
 
@@ -87,6 +92,10 @@ class Attempt:
     def emit(self, piece: str) -> None:
         """Let whoever watches the job read on: a piece of text that is ready before the rest."""
         self._say(self.lease, piece)
+
+    def spend(self, usage: Usage) -> None:
+        """Count what was used of a model; it is written when the attempt is settled."""
+        self.usage += usage
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Write one line to the worker's log, with the job's ids."""

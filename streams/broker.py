@@ -33,6 +33,7 @@ from streams.model import (
 )
 from streams.scripts import Client, Scripts, pairs, text, translated
 from streams.settings import EngineSettings
+from streams.usage import usage_text
 
 Argument = str | bytes | int | float
 FAULT_MAX = 2_000  # characters kept of a fault's message
@@ -149,6 +150,7 @@ class Broker:
         for settlement in settlements:
             arguments += (settlement.job_id, settlement.token)
             arguments += verdict_row(settlement.verdict, inline_max)
+            arguments.append(usage_text(settlement.usage))
         return arguments
 
     async def shipped(self, gateway: str) -> int | None:

@@ -15,6 +15,7 @@ from streams.listing import EVERY_JOB, JobFilter, JobListing
 from streams.memory import ServerState, read_server
 from streams.model import Fault, Job, Lane, Page, Priority, Rate, ResourceClass, State
 from streams.scripts import Client, text, translated
+from streams.usage import parse_usage
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ JOB_FIELDS = (
     *(b"lane", b"state", b"limits", b"at", b"attempt", b"failures", b"crashes", b"start", b"end"),
     *(b"due", b"expires", b"size", b"worker", b"cancel", b"progress", b"note", b"code", b"error"),
     *(b"callback", b"tags", b"trace", b"unique", b"flow", b"stage"),
+    b"usage",
 )
 
 
@@ -260,4 +262,5 @@ def parse_job(job_id: str, row: Mapping[bytes, Any]) -> Job:
         unique=parse_unique(field("unique")),
         flow=field("flow"),
         stage=field("stage"),
+        usage=parse_usage(field("usage")),
     )

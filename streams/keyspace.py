@@ -37,6 +37,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     flow_steps       LIST    while in use   steps of flows that one call had no room for
     flow_fans        SET     while in use   flow|round|stage: stages that fan out over a list
     flows_           ZSET    by retention   an app's flows by when they were submitted
+    usage_           HASH    400 days       by day: what was used of models, by app|processor|model
     shipped          HASH    permanent      a gateway's journal sequence that Redis has
     audit            HASH    permanent      who audits, how far, and what was found
     verdicts         HASH    permanent      a worker's journal → its last settle that Redis has
@@ -99,6 +100,7 @@ PREFIXES = frozenset(
             "schedule_",
             "unique_",
             "pace_",
+            "usage_",
         ),
     )
 )

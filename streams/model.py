@@ -6,6 +6,8 @@ from typing import Generic, Self, TypeVar
 
 import msgspec
 
+from streams.usage import NOTHING, Usage
+
 T = TypeVar("T")
 
 
@@ -203,6 +205,7 @@ class Settlement(msgspec.Struct, frozen=True):
     job_id: str
     token: str
     verdict: Verdict
+    usage: Usage = NOTHING  # of models, by the attempt
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -296,6 +299,7 @@ class Job(msgspec.Struct, frozen=True):
     unique: UniqueKey | None = None
     flow: str = ""  # of a stage's job
     stage: str = ""
+    usage: Usage | None = None  # of models, by all attempts; None: none was asked
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):

@@ -109,7 +109,7 @@ class Performer:
             verdict = await self._stored(attempt, verdict)
         if verdict is None:
             return None
-        settlement = Settlement(lease.job_id, lease.token, verdict)
+        settlement = Settlement(lease.job_id, lease.token, verdict, attempt.usage)
         if time.monotonic() - attempt.started >= settings.journal_after_ms / 1000:
             await self._keep(settlement)
         if not isinstance(verdict, Done) or len(verdict.result) <= settings.result_inline_max_bytes:

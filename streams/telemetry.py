@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from streams.model import Lease, Settled, Verdict
+from streams.usage import NOTHING, Usage
 
 
 class AttemptStarted(msgspec.Struct, frozen=True):
@@ -19,6 +20,8 @@ class AttemptJudged(msgspec.Struct, frozen=True):
     lease: Lease
     verdict: Verdict
     took_s: float
+    usage: Usage = NOTHING  # of models
+    untimed_s: float = 0.0  # of `took_s`: loading a model, waiting for its host
 
 
 class AttemptSettled(msgspec.Struct, frozen=True):

@@ -158,10 +158,11 @@ class Worker(Service):
             self._emptied.set()
         self.intakes[lease.lane.resource_class].freed()
         if verdict is not None:
-            self._committer.put(Settlement(lease.job_id, lease.token, verdict))
+            self._committer.put(Settlement(lease.job_id, lease.token, verdict, attempt.usage))
             if self.telemetry.listeners:
                 took_s = time.monotonic() - attempt.started
-                self.telemetry.emit(AttemptJudged(lease, verdict, took_s))
+                judged = AttemptJudged(lease, verdict, took_s, attempt.usage, attempt.untimed_s)
+                self.telemetry.emit(judged)
 
     # -------------------------------------------------------------- what goes on beside it
 

@@ -46,6 +46,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "classes": ("classes:classes", "Resource classes: lanes, pause, resume, limits."),
         "workers": ("registry:workers", "The workers that live."),
         "processors": ("registry:processors", "Processors: try, begin, list them."),
+        "usage": ("usage:usage", "What models were used for: tokens, seconds, loads."),
         "schedules": ("schedules:schedules", "Jobs by cron line or interval."),
         "endpoints": ("endpoints:endpoints", "Where apps may be called back."),
         "callbacks": ("callbacks:callbacks", "Callbacks: list, show and replay them."),

@@ -27,6 +27,7 @@ from streams.flow_record import is_flow
 from streams.ids import new_job_id
 from streams.model import Conflict, Job, Priority, State
 from streams.tokens import Piece, TokenReader
+from streams.usage import Usage
 
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.5
 WAIT_S = 60.0
@@ -306,9 +307,25 @@ def show_job(session: Session, /, view: JobView) -> None:
             "error": fault,
             "callback": view.callback.url if view.callback else "",
             "tags": " ".join(view.tags),
+            "usage": _used(view.usage),
             "result": result.decode(),
         },
     )
+
+
+def _used(usage: Usage | None) -> str:
+    """What a job used of models, in words; parts that are nothing are left out."""
+    if usage is None:
+        return ""
+    said = [
+        "answered from the cache" if usage.cached else "",
+        f"{usage.asks} asks" if usage.asks > 1 else "",
+        f"{usage.repairs} repairs" if usage.repairs else "",
+        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.asks else "",
+        f"{usage.eval_s:.1f} s at {usage.tokens_per_s:.1f}/s" if usage.eval_s else "",
+        f"loaded in {usage.load_s:.1f} s" if usage.swaps else "",
+    ]
+    return ", ".join(filter(None, said))
 
 
 def _at(moment: Any) -> str:

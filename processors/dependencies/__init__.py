@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from streams.model import Lease, ResourceClass
+from streams.usage import Usage
 
 
 class Attempt(Protocol):
@@ -47,6 +48,10 @@ class Attempt(Protocol):
 
     def emit(self, piece: str) -> None:
         """Let whoever watches the job read a piece of text that is ready before the rest."""
+        ...
+
+    def spend(self, usage: Usage) -> None:
+        """Count what was used of a model."""
         ...
 
     def log(self, level: str, message: str, **fields: object) -> None:

@@ -8,6 +8,10 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
+from streams.usage import Usage
+
+__all__ = ["Answer", "Answering", "Ask", "Ollama", "Purpose", "Turn", "Usage", "seed_of"]
+
 
 class Turn(msgspec.Struct, frozen=True):
     """One thing that was said: `role` is system, user or assistant."""
@@ -41,26 +45,6 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
         """One prompt, with a system text where there is one."""
         spoken = [Turn("system", system)] if system else []
         return cls(turns=(*spoken, Turn("user", prompt)), **fields)
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What an answer cost."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    load_s: float = 0.0  # loading the model first; 0 when it was in memory
-    prompt_eval_s: float = 0.0
-    eval_s: float = 0.0
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Speed of the answer, 0 when nothing was said."""
-        return self.completion_tokens / self.eval_s if self.eval_s else 0.0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        """What two answers cost together."""
-        names = self.__struct_fields__
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from processors.dependencies import Attempt
-from processors.dependencies.asking import Answer, Ask, Usage, seed_of
+from processors.dependencies.asking import Answer, Ask, Purpose, seed_of
 from processors.dependencies.ollama_errors import (
     HostAway,
     HostBroke,
@@ -32,6 +32,7 @@ from processors.dependencies.ollama_slot import HostSlot
 from streams.clock import Clock, SystemClock
 from streams.errors import Unavailable
 from streams.model import ResourceClass
+from streams.usage import Usage
 
 PROMPT_SHARE = 0.7  # of what the context leaves beside the answer: the estimate is rough
 SECOND_NS = 1_000_000_000
@@ -168,6 +169,9 @@ class StreamedAnswer:
         self._held = AsyncExitStack()
         self._load_s = 0.0
         self._digest = ""
+        self._swaps = 0
+        self._heard_at = 0.0  # when the first piece came
+        self._pieces = 0
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._last: Any = None
@@ -178,6 +182,7 @@ class StreamedAnswer:
             with self._attempt.untimed():
                 await held.enter_async_context(self._slot.held())
                 await self._server.admit(self._alias)
+                held.callback(lambda: self._attempt.spend(self._usage()))
                 await self._load()
             await held.enter_async_context(aclosing(self._parts))
             self._held = held.pop_all()
@@ -200,6 +205,8 @@ class StreamedAnswer:
         """The next piece. Raises Degenerate, ModelBroke, HostAway."""
         while True:
             part = await self._next_part()
+            self._heard_at = self._heard_at or time.monotonic()
+            self._pieces += 1
             self._last = part
             self._thinking.append(part.message.thinking or "")
             if part.message.content:
@@ -216,16 +223,25 @@ class StreamedAnswer:
             thinking="".join(self._thinking),
             model=self._alias.tag,
             done_reason=last.done_reason or "",
-            usage=Usage(
-                prompt_tokens=last.prompt_eval_count or 0,
-                completion_tokens=last.eval_count or 0,
-                load_s=self._load_s,
-                prompt_eval_s=(last.prompt_eval_duration or 0) / SECOND_NS,
-                eval_s=(last.eval_duration or 0) / SECOND_NS,
-            ),
+            usage=self._usage(),
             digest=self._digest,
             options=options_of(self._alias, self._ask, self._seed),
         )
+
+    def _usage(self) -> Usage:
+        """What it cost, as Ollama says; of an answer that broke off: what came, a token a piece."""
+        repairs = int(self._ask.purpose is not Purpose.QUESTION)
+        used = Usage(asks=1, repairs=repairs, swaps=self._swaps, load_s=self._load_s)
+        last = self._last
+        if getattr(last, "done", False):
+            return used + Usage(
+                prompt_tokens=last.prompt_eval_count or 0,
+                completion_tokens=last.eval_count or 0,
+                prompt_eval_s=(last.prompt_eval_duration or 0) / SECOND_NS,
+                eval_s=(last.eval_duration or 0) / SECOND_NS,
+            )
+        eval_s = time.monotonic() - self._heard_at if self._heard_at else 0.0
+        return used + Usage(completion_tokens=self._pieces, eval_s=eval_s)
 
     async def _next_part(self) -> Any:
         try:
@@ -240,9 +256,12 @@ class StreamedAnswer:
         if held is None:
             self._attempt.progress(None, f"loading {self._alias.tag}")
         began = time.monotonic()
-        await self._server.load(self._alias)
+        try:
+            await self._server.load(self._alias)
+        finally:
+            self._load_s = 0.0 if held else time.monotonic() - began
         if held is None:
-            self._load_s = time.monotonic() - began
+            self._swaps = 1
             self._attempt.log(
                 "info", "model loaded", model=self._alias.tag, seconds=round(self._load_s, 3)
             )

@@ -42,6 +42,7 @@ from processors.sdk.frames import (
 )
 from processors.sdk.injection import inject
 from streams.errors import ConfigError, Crashed
+from streams.usage import Usage
 
 Send = Callable[[bytes], None]
 
@@ -88,6 +89,9 @@ class RemoteAttempt:
         """Pass the piece on."""
         for start in range(0, len(piece), PIECE_MAX):
             self._send(frame(Said(piece[start : start + PIECE_MAX])))
+
+    def spend(self, usage: Usage) -> None:
+        """Nothing: no model is asked from a cpu process."""
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Pass the line on."""

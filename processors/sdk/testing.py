@@ -28,6 +28,7 @@ from processors.sdk.settings import ProcessorSettings
 from processors.sdk.threads import ThreadAttempt, ThreadCall
 from streams.errors import ConfigError, TimedOut
 from streams.model import Lane, Lease, Priority
+from streams.usage import NOTHING, Usage
 
 APP = "test"
 TIMEOUT_S = 10.0
@@ -78,6 +79,7 @@ class FakeAttempt:
     lines: list[Line] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    usage: Usage = NOTHING
 
     def __post_init__(self) -> None:
         """The time starts now."""
@@ -94,6 +96,10 @@ class FakeAttempt:
     def emit(self, piece: str) -> None:
         """Keep the piece."""
         self.said.append(piece)
+
+    def spend(self, usage: Usage) -> None:
+        """Count the usage."""
+        self.usage += usage
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Keep the line."""

@@ -10,6 +10,7 @@ from processors.dependencies import Attempt
 from processors.sdk.frames import Raised
 from streams.errors import Crashed
 from streams.model import Lease
+from streams.usage import Usage
 
 
 class ThreadCall:
@@ -101,6 +102,10 @@ class ThreadAttempt:
     def emit(self, piece: str) -> None:
         """Pass the piece on."""
         self._say(lambda: self._attempt.emit(piece))
+
+    def spend(self, usage: Usage) -> None:
+        """Pass the usage on."""
+        self._say(lambda: self._attempt.spend(usage))
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Pass the line on."""

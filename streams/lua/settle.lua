@@ -1,12 +1,12 @@
 -- settle: write verdicts and let go of the entries, each fenced by its token.
 --
--- uses  ledger append finish flow
+-- uses  ledger usage append finish flow
 -- KEYS  gate      -    deleted first: a write that needs no memory opens the script at maxmemory
 --       verdicts  HASH a worker's journal → number of its last settle that Redis has
 -- ARGV  worker    str  consumer
 --       journal   str  the journal that some of these verdicts are in, empty for none
 --       number    int  of this call, rising by journal
---       rest...   job, token, kind, amount, first, second
+--       rest...   job, token, kind, amount, first, second, usage (of models; empty for none)
 -- kind         amount      first            second
 -- done         staged bytes, 0 for an inline result, -1 for one that stands for a blob; result; -
 -- again        delay_ms    fault code       fault message     counts as a failure
@@ -85,8 +85,10 @@ local function settle(id, token, kind, amount, first, second)
   return 'settled'
 end
 
-for i = rest, #ARGV, 6 do
-  answers[#answers + 1] = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+for i = rest, #ARGV, 7 do
+  local answer = settle(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+  if answer == 'settled' and ARGV[i + 6] ~= '' then use(ARGV[i], ARGV[i + 6]) end
+  answers[#answers + 1] = answer
 end
 close()
 if journal ~= '' and tonumber(number) > tonumber(redis.call('HGET', verdicts, journal) or 0) then

@@ -30,6 +30,7 @@ from streams.overview import OverviewReader
 from streams.rates import RateStore
 from streams.schedules import ScheduleStore
 from streams.tokens import TokenReader
+from streams.usage_sums import UsageSums
 from tests.support.build import Hand
 
 KEYS = Keyspace()
@@ -148,6 +149,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         control=Control(redis, KEYS, broker.scripts),
         circumstances=CircumstanceReader(redis, KEYS),
         overview=OverviewReader(redis, KEYS),
+        usage=UsageSums(redis, KEYS),
     )
 
 

@@ -43,6 +43,7 @@ LISTS = {
     ("GET", "/v1/overview"),
     ("GET", "/v1/workers"),
     ("GET", "/v1/processors"),
+    ("GET", "/v1/usage"),
     ("GET", "/metrics"),
 }
 OTHERS = {
