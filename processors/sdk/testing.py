@@ -28,7 +28,7 @@ from processors.sdk.settings import ProcessorSettings
 from processors.sdk.threads import ThreadAttempt, ThreadCall
 from streams.errors import ConfigError, TimedOut
 from streams.model import Lane, Lease, Priority
-from streams.usage import NOTHING, Usage
+from streams.usage import NOTHING
 
 APP = "test"
 TIMEOUT_S = 10.0
