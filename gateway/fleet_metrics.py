@@ -48,11 +48,17 @@ class FleetSnapshot(Collector):
     def _models(self) -> Iterable[Metric]:
         hosts = gauge("model_hosts", "Live workers whose Ollama has the model.", "model")
         resident = gauge("model_resident", "Workers whose Ollama has it in memory now.", "model")
+        waiting = gauge("model_waiting", "Jobs that wait for a slot with the model.", "model")
+        having = Counter(model for card in self._workers for model in card.models)
         held = Counter(card.resident for card in self._workers)
-        for model, count in sorted(Counter(m for c in self._workers for m in c.models).items()):
-            hosts.add_metric((model,), count)
+        wanted: Counter[str] = Counter()
+        for lane in (lane for view in self._classes for lane in view.lanes if lane.lane.model):
+            wanted[lane.lane.model] += lane.waiting
+        for model in sorted(having.keys() | wanted.keys()):
+            hosts.add_metric((model,), having[model])
             resident.add_metric((model,), held[model])
-        return hosts, resident
+            waiting.add_metric((model,), wanted[model])
+        return hosts, resident, waiting
 
     def _unserved(self) -> Metric:
         family = gauge(

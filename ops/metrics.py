@@ -16,6 +16,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from ops.model_metrics import ModelMetrics
 from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped, Verdict
 from streams.telemetry import (
     AttemptJudged,
@@ -25,11 +26,11 @@ from streams.telemetry import (
     LeaseGone,
     LinkChanged,
 )
-from streams.usage import Usage
 from streams.worker import Health
 
 RUN_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
 WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600, 14400, 86400)
+ERRORS_MAX = 100  # processors may have codes of their own
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
 
@@ -53,13 +54,13 @@ class WorkerMetrics:
             "resource_class",
             "priority",
         )
-        self._loads = self._histogram(
-            "model_load_seconds", "How long loads of a model took.", RUN_BUCKETS, "model"
+        self._failures = self._counter(
+            "attempt_failures",
+            "Attempts that failed, by the code of the error; model is empty outside class ollama.",
+            *("processor", "model", "error"),
         )
-        self._asks = self._counter("model_asks", "Questions to a model.", "model", "processor")
-        self._spoken = self._counter("model_tokens", "Tokens of a model.", "model", "kind")
-        self._eval_s = self._counter("model_eval_seconds", "Time a model answered.", "model")
-        self._cached = self._counter("results_cached", "Results that needed no model.", "processor")
+        self._errors: set[str] = set()  # that have series of their own
+        self._models = ModelMetrics(self.registry)
         self._running = self._gauge("jobs_running", "Attempts under way.", "resource_class")
         self._link = self._gauge("redis_link_up", "1 while the worker reaches Redis.")
         self._link.set(1)
@@ -71,12 +72,13 @@ class WorkerMetrics:
 
     def __call__(self, happening: Happening) -> None:
         """Count one happening."""
+        self._models(happening)
         match happening:
             case AttemptStarted(lease):
                 self._begin(lease)
             case AttemptJudged(lease, verdict, took_s):
                 self._end(lease)
-                self._use(lease, happening.usage)
+                self._fail(lease, verdict)
                 self._attempts.labels(lease.lane.processor, outcome(verdict)).inc()
                 self._run.labels(lease.lane.processor).observe(took_s)
             case LeaseGone(lease):
@@ -113,18 +115,14 @@ class WorkerMetrics:
             self._tokens.remove(lease.token)
             self._running.labels(lease.lane.resource_class).dec()
 
-    def _use(self, lease: Lease, usage: Usage) -> None:
-        model, processor = lease.lane.model, lease.lane.processor
-        if usage.cached:
-            self._cached.labels(processor).inc(usage.cached)
-        if not usage.asks:
-            return
-        if usage.swaps:
-            self._loads.labels(model).observe(usage.load_s / usage.swaps)
-        self._asks.labels(model, processor).inc(usage.asks)
-        self._spoken.labels(model, "prompt").inc(usage.prompt_tokens)
-        self._spoken.labels(model, "completion").inc(usage.completion_tokens)
-        self._eval_s.labels(model).inc(usage.eval_s)
+    def _fail(self, lease: Lease, verdict: Verdict) -> None:
+        """Count a failure, by its code as long as there are not too many of these."""
+        if isinstance(verdict, Again | Dead):
+            code = verdict.fault.code
+            if code not in self._errors and len(self._errors) >= ERRORS_MAX:
+                code = "other"
+            self._errors.add(code)
+            self._failures.labels(lease.lane.processor, lease.lane.model, code).inc()
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
         """Answer scrapes from a thread of its own; the answer stops it. Raises OSError."""

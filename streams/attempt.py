@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from streams.model import Lease
-from streams.telemetry import AttemptLog, Telemetry
+from streams.telemetry import AttemptLog, ModelAsked, Telemetry
 from streams.usage import NOTHING, Usage
 
 Report = Callable[[Lease, float | None, str], None]
@@ -93,9 +93,11 @@ class Attempt:
         """Let whoever watches the job read on: a piece of text that is ready before the rest."""
         self._say(self.lease, piece)
 
-    def spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage, first_s: float | None = None) -> None:
         """Count what was used of a model; it is written when the attempt is settled."""
         self.usage += usage
+        if usage.asks:
+            self._telemetry.emit(ModelAsked(self.lease, usage, first_s))
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Write one line to the worker's log, with the job's ids."""

@@ -32,6 +32,14 @@ class AttemptSettled(msgspec.Struct, frozen=True):
     answer: Settled
 
 
+class ModelAsked(msgspec.Struct, frozen=True):
+    """A question to a model has ended, with a whole answer or not."""
+
+    lease: Lease
+    usage: Usage  # of this question
+    first_s: float | None = None  # until the first piece of the answer; None: none came
+
+
 class LeaseGone(msgspec.Struct, frozen=True):
     """A renew found that the lease of a running attempt belongs to somebody else."""
 
@@ -65,6 +73,7 @@ Happening = (
     AttemptStarted
     | AttemptJudged
     | AttemptSettled
+    | ModelAsked
     | LeaseGone
     | AttemptLog
     | LinkChanged

@@ -50,8 +50,8 @@ class Attempt(Protocol):
         """Let whoever watches the job read a piece of text that is ready before the rest."""
         ...
 
-    def spend(self, usage: Usage) -> None:
-        """Count what was used of a model."""
+    def spend(self, usage: Usage, first_s: float | None = None) -> None:
+        """Count what was used of a model, and the seconds until its first word, if one came."""
         ...
 
     def log(self, level: str, message: str, **fields: object) -> None:

@@ -170,6 +170,7 @@ class StreamedAnswer:
         self._load_s = 0.0
         self._digest = ""
         self._swaps = 0
+        self._asked_at = 0.0  # when the model was in memory
         self._heard_at = 0.0  # when the first piece came
         self._pieces = 0
         self._text: list[str] = []
@@ -182,10 +183,11 @@ class StreamedAnswer:
             with self._attempt.untimed():
                 await held.enter_async_context(self._slot.held())
                 await self._server.admit(self._alias)
-                held.callback(lambda: self._attempt.spend(self._usage()))
+                held.callback(self._spend)
                 await self._load()
             await held.enter_async_context(aclosing(self._parts))
             self._held = held.pop_all()
+        self._asked_at = time.monotonic()
         return self
 
     async def __aexit__(
@@ -227,6 +229,10 @@ class StreamedAnswer:
             digest=self._digest,
             options=options_of(self._alias, self._ask, self._seed),
         )
+
+    def _spend(self) -> None:
+        first_s = self._heard_at - self._asked_at if self._heard_at else None
+        self._attempt.spend(self._usage(), first_s)
 
     def _usage(self) -> Usage:
         """What it cost, as Ollama says; of an answer that broke off: what came, a token a piece."""

@@ -90,7 +90,7 @@ class RemoteAttempt:
         for start in range(0, len(piece), PIECE_MAX):
             self._send(frame(Said(piece[start : start + PIECE_MAX])))
 
-    def spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage, first_s: float | None = None) -> None:
         """Nothing: no model is asked from a cpu process."""
 
     def log(self, level: str, message: str, **fields: object) -> None:

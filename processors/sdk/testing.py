@@ -97,7 +97,7 @@ class FakeAttempt:
         """Keep the piece."""
         self.said.append(piece)
 
-    def spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage, first_s: float | None = None) -> None:
         """Count the usage."""
         self.usage += usage
 

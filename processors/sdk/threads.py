@@ -103,9 +103,9 @@ class ThreadAttempt:
         """Pass the piece on."""
         self._say(lambda: self._attempt.emit(piece))
 
-    def spend(self, usage: Usage) -> None:
+    def spend(self, usage: Usage, first_s: float | None = None) -> None:
         """Pass the usage on."""
-        self._say(lambda: self._attempt.spend(usage))
+        self._say(lambda: self._attempt.spend(usage, first_s))
 
     def log(self, level: str, message: str, **fields: object) -> None:
         """Pass the line on."""

@@ -5,16 +5,21 @@ import inspect
 import re
 import tokenize
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 from msgspec import inspect as shapes
 
+from ops.dashboards import DASHBOARDS
+from ops.dashboards.build import rendered
 from ops.settings import Settings, fields, shown
 from tests.support.cli_page import cli_page
-from tests.support.reference import errors_page, keyspace_page, metrics_page
+from tests.support.metrics_page import metrics_page
+from tests.support.reference import errors_page, keyspace_page
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS, DEPLOY = ROOT / "docs", ROOT / "ops" / "deploy"
 
 SETTINGS_HEAD = """\
 # Settings
@@ -56,11 +61,18 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 
+DASHBOARD_FILES: dict[Path, Callable[[], str]] = {
+    DEPLOY / "grafana" / "dashboards" / f"{dashboard.uid}.json": partial(rendered, dashboard)
+    for dashboard in DASHBOARDS
+}
+
+
 def write_all() -> list[Path]:
-    """Write every page that is not as it should be; which they were."""
+    """Write every page and dashboard that is not as it should be; which they were."""
     written = []
-    for name, page in PAGES.items():
-        path, text = DOCS / name, page()
+    pages = {DOCS / name: page for name, page in PAGES.items()}
+    for path, page in (pages | DASHBOARD_FILES).items():
+        text = page()
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             written.append(path)

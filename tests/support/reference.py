@@ -1,4 +1,4 @@
-"""Reference pages made from the source: the keyspace with its scripts, metrics, error codes."""
+"""Reference pages made from the source: the keyspace with its scripts, error codes."""
 
 import importlib
 import inspect
@@ -6,34 +6,12 @@ import pkgutil
 import re
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Metric
-
 import gateway
 import processors
-from gateway.audit_metrics import AuditSnapshot
-from gateway.courier_metrics import CallbackSnapshot, CourierMetrics
-from gateway.courier_report import DeliveryReport
-from gateway.engine_metrics import AppSnapshot, ClassSnapshot, JobSnapshot
-from gateway.fleet_metrics import FleetSnapshot, ServerSnapshot
-from gateway.journal.acceptor import Spool
-from gateway.journal.measures import SpoolMetrics
-from gateway.metrics import GatewayMetrics
 from gateway.problems import STATUSES
-from ops.metrics import WorkerMetrics
-from ops.wireguard import LinkMetrics
 from streams import keyspace
-from streams.audit import Balance, Findings
-from streams.callbacks import CallbackRecord
-from streams.deliveries import DeliverySettled, RetryDelivery
-from streams.directory import WorkerCard
-from streams.endpoints import EndpointsNow
 from streams.errors import Trouble
-from streams.inspector import ClassView, LaneView, PoolView
-from streams.memory import Memory, ServerState
-from streams.model import Done, Lease, ResourceClass, Settled, State
 from streams.scripts import parse_header, read_sources
-from streams.telemetry import AttemptJudged, AttemptStarted, ChoreFailed, Happening
-from tests.support.build import lane
 
 KEYSPACE_HEAD = """\
 # Keyspace
@@ -49,35 +27,6 @@ SCRIPTS_HEAD = """\
 Each change of state is one of these files in `streams/lua/`. Keys and settings are bound into a
 script when it is loaded ([decision 3](decisions/0003-bound-scripts.md)); a call carries the
 arguments. What several scripts share stands once in `lua/lib/`.
-"""
-
-METRICS_HEAD = """\
-# Metrics
-
-In Prometheus' text format. Labels are bounded: processors, classes, priorities, states, outcomes;
-never a job's id or the text of an error. Apps are a label of `roughneck_app_…` alone, and only the
-fifty that submitted most; a key with scope `metrics` sees them. A counter's samples end in
-`_total`; a histogram has `_bucket`, `_sum` and `_count`.
-"""
-
-GATEWAY_METRICS = """\
-## The gateway: `GET /metrics`
-
-The truth in Redis at the moment of the scrape, for the whole platform, and this process's requests.
-Scrape one gateway, or take the maximum over several: each tells the same of Redis.
-"""
-
-WORKER_METRICS = """\
-## A worker: `worker.metrics_port`
-
-What this worker did since it started. Off until the port is set; on loopback unless
-`worker.metrics_host` says otherwise.
-"""
-
-LINK_METRICS = """\
-## The VPN: `roughneck link --metrics-port`
-
-What WireGuard says of its peers on this machine. Needs root, or CAP_NET_ADMIN.
 """
 
 ERRORS_HEAD = """\
@@ -172,91 +121,6 @@ def sentence(text: str, start: str) -> str:
             break
         paragraph.append(line)
     return re.split(r"\.(?:\s|$)|;\s", " ".join(paragraph))[0]
-
-
-def metrics_page() -> str:
-    """docs/metrics.md."""
-    parts = [METRICS_HEAD, GATEWAY_METRICS, metrics_table(gateway_families())]
-    parts += [WORKER_METRICS, metrics_table(worker_families())]
-    return "\n".join([*parts, LINK_METRICS, metrics_table(link_families())])
-
-
-def metrics_table(families: Iterable[Metric]) -> str:
-    """Name, type, labels and meaning of each family."""
-    rows = ["| metric | type | labels | what |", "| --- | --- | --- | --- |"]
-    for family in sorted(families, key=lambda family: family.name):
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        labels = dict.fromkeys(label for sample in family.samples for label in sample.labels)
-        shown = codes(label for label in labels if label != "le")
-        rows.append(f"| `{name}` | {family.type} | {shown} | {family.documentation} |")
-    return "\n".join([*rows, ""])
-
-
-EMPTY_SPOOL = Spool(
-    gateway="",
-    rows=0,
-    bytes=0,
-    oldest_s=0,
-    shipped=0,
-    kept=0,
-    alarms=0,
-    gone=0,
-    adopted=0,
-    writable=True,
-    full=False,
-    away=False,
-)
-
-
-def gateway_families() -> list[Metric]:
-    """What a gateway's scrape holds, with one sample of everything."""
-    metrics = GatewayMetrics()
-    metrics.observe("GET", "/v1/jobs", 200, 0.1)
-    lanes = [LaneView(lane(), waiting=1, active=1, oldest_age_ms=1)]
-    pools = {"io": PoolView(leases=1, expired=0, limit=1)}
-    view = ClassView(ResourceClass.IO, False, 1, 1, 0, pools, lanes)
-    snapshot = CollectorRegistry()
-    whats = ("submitted", "replayed", "started", "retried", "succeeded")
-    tallies = {(what, lane()): 1 for what in whats}
-    worker = WorkerCard("w", "h", 1, "0", {}, {"ollama": 1}, {}, (), models=("small",))
-    snapshot.register(ClassSnapshot({"io|waiting": 1}, [view]))
-    snapshot.register(JobSnapshot(tallies))
-    snapshot.register(AppSnapshot(tallies, [view]))
-    snapshot.register(FleetSnapshot([worker], [view]))
-    snapshot.register(ServerSnapshot(ServerState(Memory(1, 0), appends=True, writes=True), 0.0))
-    findings = Findings(broken={"no result": 1}, mended={"entry gone": 1})
-    snapshot.register(CallbackSnapshot({}, EndpointsNow({}, 0, 0)))
-    snapshot.register(AuditSnapshot([Balance("io", "waiting", 1, 1)], findings))
-    snapshot.register(SpoolMetrics(lambda: EMPTY_SPOOL))
-    return [*metrics.registry.collect(), *courier_registry().collect(), *snapshot.collect()]
-
-
-def courier_registry() -> CollectorRegistry:
-    """What a courier counts, with one sample of everything."""
-    told = CourierMetrics()
-    verdict = RetryDelivery(1, "", error="timeout")
-    record = CallbackRecord(*("",) * 4, State.DEAD, *(0,) * 4, None, None, 0, "", "", 1)
-    told(DeliveryReport(record, 1, verdict, DeliverySettled(Settled.SETTLED, "opened")))
-    return told.registry
-
-
-def worker_families() -> list[Metric]:
-    """What a worker's scrape holds, with one sample of everything."""
-    metrics = WorkerMetrics("0", {"io": 1})
-    held = Lease("0-j", "t", lane(), "1-0", "io", 1, 0, 3, 1_000, 1_000, 1_000, 0, b"{}", 2)
-    happenings: list[Happening] = [
-        AttemptStarted(held),
-        AttemptJudged(held, Done(b"1"), 0.1),
-        ChoreFailed("janitor", ""),
-    ]
-    for happening in happenings:
-        metrics(happening)
-    return list(metrics.registry.collect())
-
-
-def link_families() -> list[Metric]:
-    """What a scrape of the VPN's link holds, with one sample of everything."""
-    return list(LinkMetrics(lambda what: "wg0 key 1 1").collect())
 
 
 def errors_page() -> str:
