@@ -38,3 +38,9 @@ def base32(value: int, length: int) -> str:
     """`value` in Crockford's base 32, padded with zeros to `length` characters, an even number."""
     pairs = [PAIRS[value >> shift & 1023] for shift in range(5 * length - 10, -1, -10)]
     return "".join(pairs)
+
+
+def callback_id(job_id: str, ending: int) -> str:
+    """The webhook-id of a job's n-th ending, from 1, as lua/lib/finish.lua makes it."""
+    digest = hashlib.sha1(f"{job_id}:{ending}".encode(), usedforsecurity=False).hexdigest()
+    return f"msg_{digest[:26]}"

@@ -20,6 +20,7 @@ from streams.memory import Memory, read_memory
 from streams.model import Lane
 from streams.pulse import LanePace, Pulse
 from streams.scripts import Client, translated
+from streams.together import together
 
 EXPLAINED_MAX = 16  # lanes whose circumstances are read, the oldest first
 BACKLOG_S = 5.0  # how old what is known of delayed jobs and dead letters may be
@@ -48,7 +49,7 @@ class Overview(msgspec.Struct, frozen=True):
     memory: Memory
     counts: dict[str, int]  # as Inspector.counts
     classes: tuple[ClassView, ...]
-    lanes: tuple[LaneStanding, ...]  # of all classes; those with only delayed or dead jobs too
+    lanes: tuple[LaneStanding, ...]  # of all classes; those with only delayed, dead or just ended jobs too
     backlog: Backlog
     workers: tuple[WorkerCard, ...]
 
@@ -77,7 +78,7 @@ class OverviewReader:
 
     async def _look(self) -> Overview:
         at_ms, link_ms = await self._ping()
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             pulse = group.create_task(self._pulse.look())
             classes = group.create_task(self._inspector.classes())
             counts = group.create_task(self._inspector.counts())
@@ -113,11 +114,11 @@ class OverviewReader:
 
     async def _lanes(self, classes: Sequence[ClassView], backlog: Backlog) -> list[LaneStanding]:
         views = {lane.lane.name: lane for view in classes for lane in view.lanes}
-        for name in (*backlog.delayed, *backlog.retrying, *backlog.dead):
+        paces = self._pulse.paces()  # a lane that was just emptied is still of interest
+        for name in (*backlog.delayed, *backlog.retrying, *backlog.dead, *paces):
             views.setdefault(name, LaneView(Lane.parse(name), 0, 0, 0))
         idle = await self._backlog.idle_ms([name for name, view in views.items() if view.active])
         explained = await self._explained(list(views.values()))
-        paces = self._pulse.paces()
         return [
             LaneStanding(
                 view=view,

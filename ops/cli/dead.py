@@ -6,8 +6,6 @@ from typing import Any
 import click
 
 from ops.cli.jobs import (
-    existing_job,
-    found_jobs,
     limit_option,
     processor_option,
     replayed,
@@ -17,6 +15,7 @@ from ops.cli.jobs import (
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.watching import Watched
 from ops.links import Engine
+from ops.looking import existing_job, found_jobs
 from streams.listing import JobFilter
 from streams.model import Job, State
 

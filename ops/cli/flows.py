@@ -29,8 +29,9 @@ from gateway.wire_flows import (
 from ops.cli.screen import STYLES, Row, age_of, duration, terminal
 from ops.cli.session import Group, JobFailed, Session, app_option, pass_session
 from ops.cli.watching import Watched
-from ops.cli.work import catalog_of, opened_jobs, payload_of, result_of, show_end, wait_option
+from ops.cli.work import catalog_of, opened_jobs, payload_of, show_end, wait_option
 from ops.links import Engine
+from ops.looking import result_of
 from streams.clock import SystemClock
 from streams.errors import UnknownJob, WrongState
 from streams.flow_record import FlowState, FlowSummary, StageState, is_flow

@@ -4,24 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 
 from gateway.explain import explain
 from gateway.wire import JobView
-from gateway.wire_control import AttemptView, Explanation
+from gateway.wire_control import Explanation
 from ops.cli.moments import MOMENT
-from ops.cli.screen import Row, age_of, local
+from ops.cli.screen import Row, age_of
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.watching import Watched
-from ops.cli.work import result_of, show_job
 from ops.links import Engine
+from ops.looking import existing_job, found_jobs, story_of
+from ops.story import drawing_of, explained
 from streams.control import Changed
 from streams.errors import UnknownJob, WrongState
 from streams.listing import JobFilter
 from streams.model import Cancelled, Job, Priority, State
 
 STATES = [str(state) for state in State if state is not State.SPOOLED]
-SCAN_PAGE = 200
 ERROR_WIDTH = 60
 
 limit_option = click.option(
@@ -68,27 +67,13 @@ def list_jobs(session: Session, /, state: str | None, limit: int, **given: Any) 
 @click.argument("job_id", metavar="JOB")
 @pass_session
 def show(session: Session, /, job_id: str) -> None:
-    """Everything that is known of JOB: its result, its attempts and what they logged."""
+    """JOB's whole story: result, waits, attempts with what they logged, callbacks, why it waits."""
 
-    async def act(engine: Engine) -> tuple[JobView, list[AttemptView]]:
-        job = await existing_job(engine, job_id)
-        view = JobView.of(job, await result_of(engine, job))
-        return view, [AttemptView.of(one) for one in await engine.inspector.attempts(job_id)]
-
-    view, attempts = session.with_engine(act)
+    story = session.with_engine(lambda engine: story_of(engine, job_id))
     if session.screen.as_json:
-        shown = msgspec.json.decode(msgspec.json.encode(view))
-        session.screen.json({**shown, "attempts": attempts})
-        return
-    show_job(session, view)
-    if attempts:
-        session.screen.say("")
-        session.screen.show(attempts, [_attempt_row(attempt) for attempt in attempts])
-    for attempt in attempts:
-        for line in attempt.log:
-            fields = "" if bytes(line.fields) == b"{}" else f" {bytes(line.fields).decode()}"
-            said = f"{line.level}  {line.message}{fields}"
-            session.screen.say(f"{attempt.attempt}  {local(line.at)}  {said}")
+        session.screen.json(story.as_json())
+    else:
+        session.screen.draw(drawing_of(story))
 
 
 @jobs.command("explain", epilog="\b\nExample:\n  roughneck jobs explain 0-01jd…")
@@ -106,10 +91,8 @@ def explain_job(session: Session, /, job_id: str) -> None:
         session.screen.json(told)
         return
     session.screen.say(f"{told.id} is {told.state}.")
-    for reason in told.reasons:
-        session.screen.say(reason.text)
-    if told.estimated_start_at:
-        session.screen.say(f"As its lane goes now, it starts at {local(told.estimated_start_at)}.")
+    for line in explained(told):
+        session.screen.draw(line)
 
 
 @jobs.command(
@@ -179,28 +162,6 @@ def _change(
     session.screen.say(f"{job_id} is changed", {"id": job_id, "outcome": outcome})
 
 
-async def found_jobs(engine: Engine, wanted: JobFilter, limit: int) -> list[Job]:
-    """At most `limit` jobs that fit, over as many pages as it takes."""
-    found: list[Job] = []
-    cursor = ""
-    while len(found) < limit:
-        size = min(SCAN_PAGE, limit - len(found))
-        page = await engine.inspector.jobs(wanted, cursor, size)
-        found += page.items
-        cursor = page.cursor
-        if not cursor:
-            break
-    return found
-
-
-async def existing_job(engine: Engine, job_id: str) -> Job:
-    """The job of that id. Raises UnknownJob."""
-    job = await engine.inspector.job(job_id)
-    if job is None:
-        raise UnknownJob(f"there is no job {job_id}")
-    return job
-
-
 def replayed(session: Session, job_ids: Sequence[str]) -> dict[str, str]:
     """Run jobs again; what became of each is shown and answered."""
     answers = session.with_engine(lambda engine: engine.broker.replay(job_ids))
@@ -235,18 +196,4 @@ def _row(view: JobView) -> Row:
         "SUBMITTED": age_of(view.submitted_at),
         "ENDED": age_of(view.ended_at),
         "ERROR": error if len(error) <= ERROR_WIDTH else f"{error[: ERROR_WIDTH - 1]}…",
-    }
-
-
-def _attempt_row(view: AttemptView) -> Row:
-    error = f"{view.error.code}: {view.error.message}" if view.error else ""
-    took = view.ended_at and view.started_at and view.ended_at - view.started_at
-    return {
-        "ATTEMPT": view.attempt,
-        "ENDING": view.ending,
-        "STARTED": local(view.started_at),
-        "TOOK": f"{took.total_seconds():.1f} s" if took else "",
-        "WORKER": view.worker,
-        "ERROR": error if len(error) <= ERROR_WIDTH else f"{error[: ERROR_WIDTH - 1]}…",
-        "NOTE": view.note,
     }

@@ -43,6 +43,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "dead": ("dead:dead", "Dead letters: list, replay and purge them."),
     },
     "Operate": {
+        "top": ("top:top", "Watch everything: lanes, jobs, workers, flows, dead letters, models."),
         "classes": ("classes:classes", "Resource classes: lanes, pause, resume, limits."),
         "workers": ("registry:workers", "The workers that live."),
         "processors": ("registry:processors", "Processors: try, begin, list them."),

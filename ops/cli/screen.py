@@ -61,7 +61,7 @@ class Screen:
         if self.as_json:
             self.json(items)
         elif rows:
-            self.draw(_table(rows))
+            self.draw(table_of(rows))
         else:
             self.note(empty)
 
@@ -70,13 +70,7 @@ class Screen:
         if self.as_json:
             self.json(item)
             return
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in facts.items():
-            if value not in (None, "", ()):
-                table.add_row(name, _cell(value))
-        self.draw(table)
+        self.draw(card_of(facts))
 
     def draw(self, drawing: RenderableType) -> None:
         """Print something drawn; plain off a terminal."""
@@ -148,7 +142,19 @@ def console() -> Console:
     return Console(width=WIDE if wide else None, highlight=False, soft_wrap=wide)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def card_of(facts: Row) -> Table:
+    """A line per fact; those without a value are left out."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value not in (None, "", ()):
+            table.add_row(name, _cell(value))
+    return table
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """Rows under the keys of the first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, value in rows[0].items():
         numeric = isinstance(value, int | float) and not isinstance(value, bool)

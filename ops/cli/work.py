@@ -17,17 +17,17 @@ from gateway.planning import Catalog, job_of
 from gateway.schemas import PayloadSchemas
 from gateway.submission import Origin
 from gateway.wire import CallbackTarget, JobAccepted, JobRequest, JobView, links_of
-from ops.cli.screen import age_of, duration, local
+from ops.cli.screen import duration
 from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, app_option, pass_session
 from ops.cli.watching import Watched
 from ops.links import Engine
+from ops.looking import result_of
+from ops.story import facts_of
 from streams.clock import SystemClock
 from streams.errors import InvalidInput, UnknownJob
-from streams.flow_record import is_flow
 from streams.ids import new_job_id
-from streams.model import Conflict, Job, Priority, State
+from streams.model import Conflict, Priority, State
 from streams.tokens import Piece, TokenReader
-from streams.usage import Usage
 
 LOOK_FIRST_S, LOOK_LAST_S = 0.02, 0.5
 WAIT_S = 60.0
@@ -136,13 +136,6 @@ async def catalog_of(engine: Engine) -> Catalog:
         await engine.callbacks.endpoints.all(),
         PayloadSchemas(),
     )
-
-
-async def result_of(engine: Engine, job: Job) -> bytes | None:
-    """A job's result; a flow's may be put together."""
-    if is_flow(job):
-        return await engine.flows.result(job)
-    return await engine.inspector.result(job.id)
 
 
 class GatewayJobs:
@@ -284,52 +277,7 @@ def status(session: Session, /, job_id: str | None) -> None:
 
 def show_job(session: Session, /, view: JobView) -> None:
     """One job as a card."""
-    progress = "" if view.progress is None else f"{view.progress:.0%} "
-    fault = f"{view.error.code}: {view.error.message}" if view.error else ""
-    result = b"" if isinstance(view.result, msgspec.UnsetType) else bytes(view.result)
-    session.screen.card(
-        view,
-        {
-            "job": view.id,
-            "state": view.state,
-            "app": view.app,
-            "processor": view.processor,
-            "class": view.resource_class,
-            "model": view.model,
-            "priority": view.priority,
-            "attempts": f"{view.attempt} started, {view.failures} of {view.attempts_max} failed",
-            "progress": f"{progress}{view.note}",
-            "submitted": _at(view.submitted_at),
-            "due": local(view.due_at),
-            "started": _at(view.started_at),
-            "ended": _at(view.ended_at),
-            "worker": view.worker,
-            "error": fault,
-            "callback": view.callback.url if view.callback else "",
-            "tags": " ".join(view.tags),
-            "usage": _used(view.usage),
-            "result": result.decode(),
-        },
-    )
-
-
-def _used(usage: Usage | None) -> str:
-    """What a job used of models, in words; parts that are nothing are left out."""
-    if usage is None:
-        return ""
-    said = [
-        "answered from the cache" if usage.cached else "",
-        f"{usage.asks} asks" if usage.asks > 1 else "",
-        f"{usage.repairs} repairs" if usage.repairs else "",
-        f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens" if usage.asks else "",
-        f"{usage.eval_s:.1f} s at {usage.tokens_per_s:.1f}/s" if usage.eval_s else "",
-        f"loaded in {usage.load_s:.1f} s" if usage.swaps else "",
-    ]
-    return ", ".join(filter(None, said))
-
-
-def _at(moment: Any) -> str:
-    return f"{local(moment)} ({age_of(moment)} ago)" if moment else ""
+    session.screen.card(view, facts_of(view))
 
 
 def show_end(session: Session, /, view: JobView, timeout_s: float) -> None:

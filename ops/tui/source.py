@@ -1,0 +1,102 @@
+"""What the terminal UI reads and does, wherever it comes from."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from gateway.wire import JobView
+from gateway.wire_flows import FlowRow, FlowView
+from gateway.wire_overview import OverviewView
+from gateway.wire_registry import CallbackDetail
+from gateway.wire_schedules import ScheduleView
+from ops.story import Story
+from streams.directory import WorkerCard
+
+LISTED_MAX = 200  # of one listing
+EVENTS = 200
+
+
+class Verb(StrEnum):
+    """What may be done about something."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    PROMOTE = "promote"
+    PURGE = "purge"
+    REPLAY = "replay"
+    PAUSE = "pause"
+    RESUME = "resume"
+    TRIGGER = "trigger"
+
+
+class Kind(StrEnum):
+    """What it is done about."""
+
+    JOB = "job"
+    FLOW = "flow"
+    CALLBACK = "callback"
+    SCHEDULE = "schedule"
+    CLASS = "class"
+
+
+class Deed(msgspec.Struct, frozen=True):
+    """A verb, and the ids of what it is done to. A schedule's id is `app|name`."""
+
+    verb: Verb
+    kind: Kind
+    ids: tuple[str, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How many it was done to, and why not to the others."""
+
+    done: int
+    refused: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Redis, or a gateway. Every method may raise errors.Trouble."""
+
+    where: str  # for the screen
+
+    async def overview(self) -> OverviewView:
+        """How everything stands, with the newest events."""
+        ...
+
+    async def jobs(self) -> Sequence[JobView]:
+        """Live jobs first, then the newest that ended."""
+        ...
+
+    async def story(self, job_id: str) -> Story:
+        """Everything about one job."""
+        ...
+
+    async def workers(self) -> Sequence[WorkerCard]:
+        """Those that live."""
+        ...
+
+    async def callbacks(self) -> Sequence[CallbackDetail]:
+        """Waiting ones first, then the newest."""
+        ...
+
+    async def flows(self) -> Sequence[FlowRow]:
+        """The newest first."""
+        ...
+
+    async def flow(self, flow_id: str) -> FlowView:
+        """One flow with its stages."""
+        ...
+
+    async def schedules(self) -> Sequence[ScheduleView]:
+        """All of them."""
+        ...
+
+    async def dead_letters(self) -> Sequence[JobView]:
+        """The newest first."""
+        ...
+
+    async def do(self, deed: Deed) -> Outcome:
+        """Do something about jobs, flows, callbacks, schedules or classes."""
+        ...
