@@ -90,14 +90,15 @@ def obstacles(lane: Lane, facts: Circumstances) -> Iterator[Reason]:
     if hands is not None and hands.slots and hands.running >= hands.slots:
         yield Reason(
             "slots_full",
-            f"The {count(hands.with_model, 'worker')} that could run it have "
-            f"{count(hands.slots, 'slot')}, all in use.",
+            f"{count(hands.with_model, 'worker')} could run it, with {count(hands.slots, 'slot')}, "
+            "all in use.",
         )
 
 
 def _no_hands(lane: Lane, hands: Hands) -> Iterator[Reason]:
     if not hands.able:
-        alive = f"{count(hands.workers, 'worker')} live" if hands.workers else "no worker lives"
+        lives = "lives" if hands.workers == 1 else "live"
+        alive = f"{count(hands.workers, 'worker')} {lives}" if hands.workers else "no worker lives"
         yield Reason(
             "no_worker",
             f"No live worker of class {lane.resource_class} has the processor {lane.processor}: "

@@ -32,6 +32,7 @@ from streams.pulse import RECENT_MAX
 
 Sees = Callable[[str], bool]
 GROWS_PER_S = 0.05  # so much more comes in than goes out, before it is said
+GROWS_STEPS = 2  # points of a history: half a minute
 
 
 class OverviewQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -87,7 +88,9 @@ def overview_of(found: Overview, sees: Sees = everything) -> OverviewView:
 def _class(view: ClassView, found: Overview, sees: Sees) -> ClassOverview:
     own = [lane for lane in found.lanes if lane.view.lane.resource_class is view.name]
     slots = sum(card.slots.get(view.name, 0) for card in _serving(found, view.name))
+    in_per_s = sum(lane.pace.in_per_s for lane in own)
     out_per_s = sum(lane.pace.out_per_s for lane in own)
+    history = _added([lane.history for lane in own])
     return ClassOverview(
         name=view.name,
         paused=view.paused,
@@ -101,11 +104,12 @@ def _class(view: ClassView, found: Overview, sees: Sees) -> ClassOverview:
         oldest_age_s=view.oldest_age_ms / 1_000,
         lag=_sum(lane.view.lag for lane in own),
         idle_s=_seconds(max((one.idle_ms for one in own if one.idle_ms is not None), default=None)),
-        in_per_s=_rate(lane.pace.in_per_s for lane in own),
+        in_per_s=round(in_per_s, 3),
         out_per_s=round(out_per_s, 3),
-        ended_per_s=_rate(lane.pace.ended_per_s for lane in own),
+        ended_per_s=round(sum(lane.pace.ended_per_s for lane in own), 3),
         eta_s=eta_s(view.waiting, out_per_s),
-        history=_added([lane.history for lane in own]),
+        grows=grows(in_per_s, out_per_s, history),
+        history=history,
         pools={name: PoolDetail(pool.leases, pool.limit) for name, pool in view.pools.items()},
         rate=RateLimit.of(view.rate) if view.rate else None,
         lanes=tuple(_lane(lane, view) for lane in own if sees(lane.view.lane.app)),
@@ -135,6 +139,7 @@ def _lane(standing: LaneStanding, of: ClassView) -> LaneOverview:
         out_per_s=round(pace.out_per_s, 3),
         ended_per_s=round(pace.ended_per_s, 3),
         eta_s=eta_s(view.waiting, pace.out_per_s),
+        grows=grows(pace.in_per_s, pace.out_per_s, standing.history),
         history=standing.history,
         reasons=tuple(reasons(standing)),
     )
@@ -146,7 +151,7 @@ def reasons(standing: LaneStanding) -> list[Reason]:
     if not standing.view.waiting or facts is None:
         return []
     found = list(obstacles(standing.view.lane, facts))
-    if pace.in_per_s - pace.out_per_s >= GROWS_PER_S:
+    if grows(pace.in_per_s, pace.out_per_s, standing.history):
         found.append(
             Reason(
                 "grows",
@@ -155,6 +160,12 @@ def reasons(standing: LaneStanding) -> list[Reason]:
             )
         )
     return sorted(found, key=lambda reason: not reason.stops)
+
+
+def grows(in_per_s: float, out_per_s: float, history: Sequence[int]) -> bool:
+    """Whether a backlog grows: a burst that goes down again has grown no more."""
+    before = history[-1 - GROWS_STEPS] if len(history) > GROWS_STEPS else 0
+    return in_per_s - out_per_s >= GROWS_PER_S and history[-1] > before
 
 
 def eta_s(waiting: int, out_per_s: float) -> float | None:
@@ -206,10 +217,6 @@ def _limit(view: ClassView, slots: int) -> int | None:
     if not slots:
         return limit
     return slots if limit is None else min(limit, slots)
-
-
-def _rate(values: Iterable[float]) -> float:
-    return round(sum(values), 3)
 
 
 def _sum(values: Iterable[int | None]) -> int | None:

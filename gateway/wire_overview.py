@@ -40,6 +40,7 @@ class LaneOverview(msgspec.Struct, frozen=True):
     out_per_s: float  # started
     ended_per_s: float
     eta_s: float | None  # until what waits now has started, at this pace; null: it stands
+    grows: bool  # more comes in than is started, and more waits than half a minute ago
     history: tuple[int, ...]  # what waited over the last five minutes; the last is now
     reasons: tuple[Reason, ...]  # what keeps it from starting faster, the decisive first
 
@@ -63,6 +64,7 @@ class ClassOverview(msgspec.Struct, frozen=True):
     out_per_s: float
     ended_per_s: float
     eta_s: float | None
+    grows: bool
     history: tuple[int, ...]
     pools: dict[str, PoolDetail]
     rate: RateLimit | None

@@ -49,7 +49,9 @@ class Overview(msgspec.Struct, frozen=True):
     memory: Memory
     counts: dict[str, int]  # as Inspector.counts
     classes: tuple[ClassView, ...]
-    lanes: tuple[LaneStanding, ...]  # of all classes; those with only delayed, dead or just ended jobs too
+    lanes: tuple[
+        LaneStanding, ...
+    ]  # of all classes; those with only delayed, dead or just ended jobs too
     backlog: Backlog
     workers: tuple[WorkerCard, ...]
 
@@ -99,11 +101,14 @@ class OverviewReader:
         )
 
     async def _ping(self) -> tuple[int, float]:
-        began = time.perf_counter()
-        with translated():
-            seconds, micros = await self._redis.time()
-        took_ms = (time.perf_counter() - began) * 1_000
-        return int(seconds) * 1_000 + int(micros) // 1_000, took_ms
+        """The server's time, and the quicker of two calls: what else this process does is no link."""
+        took_ms = []
+        for _ in range(2):
+            began = time.perf_counter()
+            with translated():
+                seconds, micros = await self._redis.time()
+            took_ms.append((time.perf_counter() - began) * 1_000)
+        return int(seconds) * 1_000 + int(micros) // 1_000, min(took_ms)
 
     async def _backlogged(self) -> Backlog:
         """What was read a moment ago will do: it costs most of a look."""
@@ -116,7 +121,7 @@ class OverviewReader:
         views = {lane.lane.name: lane for view in classes for lane in view.lanes}
         paces = self._pulse.paces()  # a lane that was just emptied is still of interest
         for name in (*backlog.delayed, *backlog.retrying, *backlog.dead, *paces):
-            views.setdefault(name, LaneView(Lane.parse(name), 0, 0, 0))
+            views.setdefault(name, LaneView(Lane.parse(name), 0, 0, 0, 0))
         idle = await self._backlog.idle_ms([name for name, view in views.items() if view.active])
         explained = await self._explained(list(views.values()))
         return [

@@ -63,7 +63,7 @@ def top(session: Session, /, tab: str, *, read_only: bool, once: bool, every_s: 
     if once:
         uvloop.run(_once(session, state))
         return
-    if not (terminal() and sys.stdin.isatty()):
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise ConfigError(
             "top needs a terminal; for scripts there is: roughneck top --once -o json"
         )
@@ -114,8 +114,8 @@ def _picture(state: State) -> RenderableType:
 
     width = console().width if terminal() else WIDE
     parts: list[RenderableType] = [view.header(state, width), table_of(state, width)]
-    causes = view.causes(state)
-    return Group(*parts, *([view.causes_text(causes)] if causes else []))
+    causes = view.causes(state, WIDE)
+    return Group(*parts, *([view.causes_text(causes, WIDE)] if causes else []))
 
 
 @asynccontextmanager

@@ -43,6 +43,7 @@ class Scene:
     receiver: Receiver
     watch: Watch
     pages: str
+    hooks: str  # where the apps take callbacks: below it, a path for each
     real: RealOllama | None
     first: Process
 
@@ -90,7 +91,8 @@ async def opened(report: Report, folder: Path) -> AsyncIterator[Scene]:
         watch = await stack.enter_async_context(Watch(engine.events, receiver, report))
         await first.record_of("worker is ready")
         report.step(f"worker first runs (process {first.pid}): ollama, io and cpu")
-        yield Scene(report, processes, engine, desk, receiver, watch, site.url, real, first)
+        where = f"{hooks.url}/hooks"
+        yield Scene(report, processes, engine, desk, receiver, watch, site.url, where, real, first)
 
 
 async def _open_ollama(processes: Processes, folder: Path, report: Report) -> RealOllama | None:

@@ -155,8 +155,9 @@ class Top(App[None]):
         state = self.state
         base.query_one("#header", Static).update(view.header(state, width))
         base.query_one("#tabs", Static).update(view.tab_bar(state, width))
-        base.query_one("#causes", Static).update(view.causes_text(view.causes(state)))
-        base.query_one("#causes", Static).display = bool(view.causes(state))
+        causes = view.causes(state, width)
+        base.query_one("#causes", Static).update(view.causes_text(causes, width))
+        base.query_one("#causes", Static).display = bool(causes)
         base.query_one(Table).show(self._drawn(width), anew=anew)
         base.query_one("#foot", Static).update(self._foot())
 

@@ -9,6 +9,7 @@ from gateway.wire_overview import ClassOverview, LaneOverview, OverviewView
 from ops.tui.rows import Cell, Column, Grid, Ids, Row, number, text
 from ops.tui.source import Kind, Verb
 from ops.tui.words import NEVER, NONE, rate, span, sparkline
+from streams.model import Priority
 
 LEASE_S = 30.0  # a lease that was not renewed for so long has run out
 QUIET_S = 15.0  # renewals come every ten seconds
@@ -67,15 +68,15 @@ def _telling(reasons: Iterable[Reason]) -> list[Reason]:
 
 
 def name_of(lane: LaneOverview) -> str:
-    """A lane without its class: `web normal ask llama3.1:8b`."""
-    return " ".join(filter(None, (lane.app, lane.priority, lane.processor, lane.model)))
+    """A lane without its class: `web ask llama3.1:8b low`; `normal` goes without saying."""
+    urgency = "" if lane.priority is Priority.NORMAL else lane.priority
+    return " ".join(filter(None, (lane.app, lane.processor, lane.model, urgency)))
 
 
 def _troubled(lane: LaneOverview) -> bool:
     """Whether somebody should look: it stands, it is late, or it grows."""
-    codes = {reason.code for reason in lane.reasons}
     stands = any(reason.stops for reason in lane.reasons)
-    return bool(lane.waiting) and (stands or "grows" in codes or lane.oldest_age_s > lane.target_s)
+    return bool(lane.waiting) and (stands or lane.grows or lane.oldest_age_s > lane.target_s)
 
 
 def _class(one: ClassOverview, points: int) -> Row:
@@ -95,7 +96,7 @@ def _class(one: ClassOverview, points: int) -> Row:
             number(one.retrying, "yellow"),
             number(one.dead, "red"),
             _oldest(one.waiting, one.oldest_age_s, "red" if late else ""),
-            _rate(one.in_per_s, "yellow" if _grows(one) else ""),
+            _rate(one.in_per_s, "yellow" if one.grows else ""),
             _rate(one.out_per_s),
             _eta(one),
             _lag(one.lag),
@@ -122,7 +123,7 @@ def _lane(lane: LaneOverview, acts: Mapping[Verb, Ids], points: int) -> Row:
             number(lane.retrying, "yellow"),
             number(lane.dead, "red"),
             _oldest(lane.waiting, lane.oldest_age_s, "red" if late else ""),
-            _rate(lane.in_per_s, "yellow" if _grows(lane) else ""),
+            _rate(lane.in_per_s, "yellow" if lane.grows else ""),
             _rate(lane.out_per_s),
             _eta(lane),
             _lag(lane.lag),
@@ -135,10 +136,6 @@ def _lane(lane: LaneOverview, acts: Mapping[Verb, Ids], points: int) -> Row:
         opens=True,
         text=" ".join(reason.text for reason in lane.reasons),
     )
-
-
-def _grows(one: ClassOverview | LaneOverview) -> bool:
-    return bool(one.waiting) and one.in_per_s > one.out_per_s + 0.05
 
 
 def _active(active: int, limit: int | None) -> Cell:
@@ -161,8 +158,7 @@ def _eta(one: ClassOverview | LaneOverview) -> Cell:
         return Cell(NONE, -1.0, "dim")
     if one.eta_s is None:
         return Cell(NEVER, 1e12, "red")
-    grows = _grows(one)
-    return Cell(span(one.eta_s) + ("+" if grows else ""), one.eta_s, "yellow" if grows else "")
+    return Cell(span(one.eta_s) + "+" * one.grows, one.eta_s, "yellow" * one.grows)
 
 
 def _lag(lag: int | None) -> Cell:

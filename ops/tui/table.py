@@ -29,9 +29,8 @@ class Drawn(msgspec.Struct, frozen=True):
         for at, width in zip(self.fitted.shown, self.fitted.widths, strict=True):
             column = self.columns[at]
             mark = ORDER[self.descending] if at == self.sorted else ""
-            justify = "right" if column.right else "left"
             head = cut(f"{column.name}{mark}", max(width, 1))
-            found.append(Text(head, justify=justify, style="bold"))  # type: ignore[arg-type]
+            found.append(Text(_placed(head, width, column), style="bold"))
         return found
 
     def row(self, line: Line) -> list[Text]:
@@ -53,17 +52,14 @@ class Drawn(msgspec.Struct, frozen=True):
         shown = cut(said, width, tail=column.tail and not line.depth)
         if first and line.row.key in self.marked:
             shown, style = cut(f"{MARK} {said}", width), "bold cyan"
-        justify = "right" if column.right else "left"
-        return Text(shown, style=style, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        return Text(_placed(shown, width, column), style=style, no_wrap=True)
 
 
 class Table(DataTable[Text]):
     """The table of the tab that is shown."""
 
-    def __init__(self, **fields: object) -> None:
-        super().__init__(
-            cursor_type="row", cell_padding=0, zebra_stripes=False, show_row_labels=False
-        )
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id, cursor_type="row", cell_padding=0, show_row_labels=False)
         self.drawn = Drawn()
 
     @property
@@ -114,6 +110,11 @@ class Table(DataTable[Text]):
             self.move_cursor(row=max(0, place), animate=False, scroll=anew or held not in keys)
             if not anew:
                 self.scroll_to(y=scrolled.y, animate=False)
+
+
+def _placed(said: str, width: int, column: Column) -> str:
+    """A text in its column, with the space that keeps the next one apart."""
+    return f"{said:>{width}} " if column.right else said
 
 
 def column_of(drawn: Drawn, shown: int) -> int | None:

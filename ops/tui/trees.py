@@ -12,7 +12,7 @@ from ops.tui.rows import Cell, Column, Grid, Row, number, text
 from ops.tui.source import Kind, Verb
 from ops.tui.tabs import state
 from ops.tui.words import NONE, ago, rate, since, span
-from streams.flow_record import FlowState
+from streams.flow_record import FlowState, StageState
 
 MARKS = {"succeeded": "✓", "dead": "✗", "active": "▶", "running": "▶", "skipped": "–"}
 
@@ -50,7 +50,7 @@ def _flow(row: FlowRow, view: FlowView | None, now_ms: int) -> Row:
     return Row(
         key=row.id,
         cells=(
-            text(row.name or row.id, "bold"),
+            text(row.name or " ".join(row.tags) or row.id, "bold"),
             state(row.state),
             Cell(f"{done}/{row.stages_total}", done),
             Cell(span(took), took or 0.0),
@@ -104,8 +104,10 @@ def _stage(flow_id: str, stage: StageView, now_ms: int) -> Row:
             stage.started_at,
             round(stage.ended_at.timestamp() * 1_000) if stage.ended_at else now_ms,
         )
-    progress = "" if stage.progress is None or stage.items else f"{stage.progress:.0%}"
-    said = f"{stage.error.code}: {stage.error.message}" if stage.error else stage.note
+    runs = stage.state is StageState.ACTIVE and stage.items is None
+    progress = f"{stage.progress:.0%}" if runs and stage.progress is not None else ""
+    note = stage.note if runs else ""
+    said = f"{stage.error.code}: {stage.error.message}" if stage.error else note
     return Row(
         key=f"{flow_id}|{stage.name}",
         cells=(

@@ -18,6 +18,7 @@ LINK_SLOW_MS = 50.0
 FULL, FULLER = 0.7, 0.9  # of Redis' memory
 NARROW = 90
 CAUSES_MAX = 4
+ONE_LINE = 110  # a cause has one line from this width on
 
 GOOD = {"ok": "green", "spooling": "yellow"}
 TITLES = {tab: str(tab).capitalize() for tab in TABS}
@@ -161,26 +162,24 @@ def _alarming(state: State, tab: Tab) -> bool:
     return tab is Tab.LANES and any(cause.stops for cause in lanes.causes(overview))
 
 
-def causes(state: State) -> list[Cause]:
-    """What holds lanes up, for the tab of the lanes."""
+def causes(state: State, width: int) -> list[Cause]:
+    """What holds lanes up, for the tab of the lanes; as many as there is room for."""
     if state.tab is not Tab.LANES or state.overview is None:
         return []
-    return lanes.causes(state.overview)[:CAUSES_MAX]
+    return lanes.causes(state.overview)[: CAUSES_MAX if width >= ONE_LINE else CAUSES_MAX // 2]
 
 
-def causes_text(found: list[Cause]) -> Text:
-    """The causes, a line each."""
+def causes_text(found: list[Cause], width: int) -> Text:
+    """The causes, a line each where there is room for that."""
     said = [
         Text.assemble(
             (" ! " if cause.stops else " ~ ", "bold red" if cause.stops else "bold yellow"),
             (f"{cause.lane}  ", "bold"),
             cause.sentence,
-            no_wrap=True,
-            overflow="ellipsis",
         )
         for cause in found
     ]
-    return Text("\n").join(said)
+    return Text("\n", no_wrap=width >= ONE_LINE, overflow="ellipsis").join(said)
 
 
 def foot(state: State, keys: str) -> Text:

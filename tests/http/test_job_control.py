@@ -234,10 +234,10 @@ async def test_what_stands_in_the_way_is_named(edge: Edge) -> None:
         "No live worker of class io has the processor echo: no worker lives."
     )
     await live_worker(edge, processors=("fetch",))
-    assert (await explained(edge, job_id))["no_worker"].endswith("echo: 1 worker live.")
+    assert (await explained(edge, job_id))["no_worker"].endswith("echo: 1 worker lives.")
     await live_worker(edge, running={"io": 10})
     told = await explained(edge, job_id)
-    assert told["slots_full"] == "The 1 worker that could run it have 10 slots, all in use."
+    assert told["slots_full"] == "1 worker could run it, with 10 slots, all in use."
     await edge.submit()
     await edge.take()
     limits = {"limits": {"io": 1}, "app_limits": {"etyde": 1}, "rate": {"jobs": 0}}

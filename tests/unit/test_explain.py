@@ -66,7 +66,7 @@ WAITING = [
     (
         {"hands": hands(slots=20, running=20)},
         "slots_full",
-        "The 2 workers that could run it have 20 slots, all in use.",
+        "2 workers could run it, with 20 slots, all in use.",
     ),
     (
         {"room": room(leases={"io": 4}, limits={"io": 4})},
