@@ -101,7 +101,7 @@ class OverviewReader:
         )
 
     async def _ping(self) -> tuple[int, float]:
-        """The server's time, and the quicker of two calls: what else this process does is no link."""
+        """The server's time, and the quicker of two calls: one may have waited for ourselves."""
         took_ms = []
         for _ in range(2):
             began = time.perf_counter()
