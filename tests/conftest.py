@@ -26,10 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("ROUGHNECK_TEST_REDIS", "engine"),
         help="tests on every installed server: none, those of the engine, or all; else the newest",
     )
+    parser.addoption(
+        "--deploy", action="store_true", help="tests of deployment that need its tools, and minutes"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "may_leak: keys may stay behind without a lifetime")
+    config.addinivalue_line("markers", "deploy: needs --deploy, see tests/deploy/conftest.py")
     if os.environ.get("CI") and not installed():
         raise pytest.UsageError(f"CI needs a Redis server: {ABSENT}")
 

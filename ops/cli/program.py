@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "apps": ("apps:apps", "Apps: how much each may ask of the gateways."),
         "audit": ("audit:audit", "The audit log: what operators did."),
         "health": ("health:health", "Whether everything that is needed answers."),
+        "link": ("link:link", "WireGuard: whether each peer is there."),
         "doctor": ("doctor:doctor", "Examine the whole deployment, and say what to do."),
         "acl": ("acl:acl", "Users of Redis, one for each role, with passwords of their own."),
         "settings": ("health:settings", "Every setting, with secrets hidden."),

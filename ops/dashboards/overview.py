@@ -251,9 +251,33 @@ HEALTH = Row(
     ),
 )
 
+LINK = Row(
+    "The VPN",
+    (
+        Panel(
+            title="Handshakes",
+            what="Age of each peer's last handshake; over 180 s the link is dead.",
+            queries=(
+                Query(highest("roughneck_link_handshake_age_seconds", "device, peer"), "{{peer}}"),
+            ),
+            unit="s",
+            steps=((180, BAD),),
+        ),
+        Panel(
+            title="Traffic",
+            what="Bytes a second, as this machine's WireGuard counts them.",
+            queries=(
+                Query(own_rate("roughneck_link_received_bytes_total", "peer"), "from {{peer}}"),
+                Query(own_rate("roughneck_link_sent_bytes_total", "peer"), "to {{peer}}"),
+            ),
+            unit="Bps",
+        ),
+    ),
+)
+
 OVERVIEW = Dashboard(
     uid="roughneck-overview",
     title="Roughneck: overview",
     what="Is it well, and if not, where to look.",
-    rows=(STANDING, FLOW, PACE, GATEWAY, REDIS, HEALTH),
+    rows=(STANDING, FLOW, PACE, GATEWAY, REDIS, HEALTH, LINK),
 )

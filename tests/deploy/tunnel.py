@@ -116,6 +116,10 @@ class Tunnel:
         )
         if self._network.wireguard:
             await asyncio.to_thread(self._only_through_the_tunnel, server)
+            asked = self._network.run("mac", *PROGRAM, "link", "-o", "json")
+            ages = {one["peer"]: one["handshake_age_s"] for one in json.loads(asked)}
+            if ages.get(f"{INNER['vps']}/32") is None:
+                self._broken(f"roughneck link said {asked}")
 
     def _command(self, side: str, name: str, *arguments: str, **given: object) -> Command:
         stage = self._stage

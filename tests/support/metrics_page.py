@@ -13,6 +13,7 @@ from gateway.journal.acceptor import Spool
 from gateway.journal.measures import SpoolMetrics
 from gateway.metrics import GatewayMetrics
 from ops.metrics import WorkerMetrics
+from ops.wireguard import LinkMetrics
 from streams.audit import Balance, Findings
 from streams.callbacks import CallbackRecord
 from streams.deliveries import DeliverySettled, RetryDelivery
@@ -58,19 +59,29 @@ Scrape one gateway, or take the maximum over several: each tells the same of Red
 WORKER_METRICS = """\
 ## A worker: `worker.metrics_port`
 
-What this worker did since it started. Off until the port is set; on loopback only.
+What this worker did since it started. Off until the port is set; on loopback unless
+`worker.metrics_host` says otherwise.
+"""
+
+LINK_METRICS = """\
+## The VPN: `roughneck link --metrics-port`
+
+What WireGuard says of its peers on this machine. Needs root, or CAP_NET_ADMIN.
 """
 
 
 def metrics_page() -> str:
     """docs/metrics.md."""
     parts = [METRICS_HEAD, GATEWAY_METRICS, metrics_table(gateway_families())]
-    return "\n".join([*parts, WORKER_METRICS, metrics_table(worker_families())])
+    parts += [WORKER_METRICS, metrics_table(worker_families())]
+    return "\n".join([*parts, LINK_METRICS, metrics_table(link_families())])
 
 
 def metric_names() -> list[str]:
     """Every metric that is measured, as queries name it; histograms without their suffixes."""
-    return sorted({name_of(family) for family in (*gateway_families(), *worker_families())})
+    return sorted(
+        {name_of(family) for family in (*gateway_families(), *worker_families(), *link_families())}
+    )
 
 
 def name_of(family: Metric) -> str:
@@ -154,3 +165,8 @@ def worker_families() -> list[Metric]:
     for happening in happenings:
         metrics(happening)
     return list(metrics.registry.collect())
+
+
+def link_families() -> list[Metric]:
+    """What a scrape of the VPN's link holds, with one sample of everything."""
+    return list(LinkMetrics(lambda what: "wg0 key 1 1").collect())

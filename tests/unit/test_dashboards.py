@@ -15,7 +15,7 @@ from tests.support.metrics_page import metric_names
 from tests.support.monitoring import BY_HAND, alerts, names_in, rules, used_in
 from tests.unit.test_docs import anchors
 
-UNITS = {"short", "s", "bytes", "percentunit", "cps", "reqps"}
+UNITS = {"short", "s", "bytes", "percentunit", "cps", "reqps", "Bps"}
 SEVERITIES = {"critical", "warning", "info"}
 
 both = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda one: one.uid)
