@@ -13,7 +13,7 @@ from streams.errors import InvalidInput
 from tests.processors.shipped import FILES, SAMPLES, name_of, shipped
 from tests.processors.support import fixture_attempt, processor_of, running_host
 
-OPEN: frozenset[str] = frozenset()  # take fields that they do not know
+OPEN = frozenset({"cnc-pattern-name"})  # take what a stage before them may say in addition
 ANYTHING = frozenset({"format"})  # fields that take any JSON
 MUTANTS_MAX = 40
 

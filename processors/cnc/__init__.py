@@ -1,0 +1,1 @@
+"""Errors of apps: what they have in common, how many are normal, what may be told to a model."""
