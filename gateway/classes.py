@@ -10,7 +10,7 @@ from gateway.auth import EVERY_APP, Scope, sees
 from gateway.call import Call, Operation, answer
 from gateway.problems import NotFound
 from gateway.wire_control import RateLimit
-from gateway.wire_registry import ClassDetail, ClassPatch, LaneDetail, PoolDetail
+from gateway.wire_registry import ClassDetail, ClassPatch, EstimateDetail, LaneDetail, PoolDetail
 from streams.directory import ApiKey
 from streams.errors import InvalidInput, NotAllowed
 from streams.inspector import ClassView
@@ -89,6 +89,7 @@ def class_detail(view: ClassView, key: ApiKey) -> ClassDetail:
         app_rates={
             app: RateLimit.of(rate) for app, rate in view.app_rates.items() if sees(key, app)
         },
+        estimates=EstimateDetail.of(view.offness) if view.offness else None,
     )
 
 

@@ -40,6 +40,7 @@ class ClassSnapshot(Collector):
             paused.add_metric((view.name,), int(view.paused))
             lanes.add_metric((view.name,), len(view.lanes))
         yield from (paused, lanes, *self._of_pools(), *self._of_priorities())
+        yield from self._of_estimates()
 
     def _of_pools(self) -> Iterable[Metric]:
         labels = ("resource_class", "pool")
@@ -53,6 +54,23 @@ class ClassSnapshot(Collector):
                 if pool.limit is not None:
                     limits.add_metric((view.name, name), pool.limit)
         return leases, expired, limits
+
+    def _of_estimates(self) -> Iterable[Metric]:
+        off = gauge(
+            "start_estimate_off_seconds",
+            "How far estimates of when jobs start were off lately, whatever the sign.",
+            "resource_class",
+        )
+        late = gauge(
+            "start_estimate_late_seconds",
+            "How much later than estimated jobs started lately; negative: earlier.",
+            "resource_class",
+        )
+        for view in self._classes:
+            if view.offness:
+                off.add_metric((view.name,), view.offness.off_ms / 1_000)
+                late.add_metric((view.name,), view.offness.late_ms / 1_000)
+        return off, late
 
     def _of_priorities(self) -> Iterable[Metric]:
         yield self._over_lanes(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.wire import moment
+from gateway.wire import JobView, moment
 from gateway.wire_control import Explanation, Reason
 from streams.circumstances import (
     COUNTED_MAX,
@@ -41,12 +41,21 @@ def explain(job: Job, facts: Circumstances, spool: Spooled | None = None) -> Exp
     )
 
 
+def foretold(view: JobView, told: Explanation) -> JobView:
+    """The view of a job with its place in line and the estimated time of its start."""
+    return msgspec.structs.replace(
+        view, position=told.position, estimated_start_at=told.estimated_start_at
+    )
+
+
 def estimated_start_ms(facts: Circumstances, job: Job) -> int | None:
-    """When it will start if its lane goes on as it went; None where that is not known."""
+    """When it will start by learned times, else if its lane goes on as it went; None: not known."""
     line, room = facts.line, facts.room
     stands = any(reason.stops for reason in obstacles(job.lane, facts))
     if line is None or room is None or stands or line.ahead >= COUNTED_MAX:
         return None
+    if line.start_in_ms is not None:
+        return facts.now_ms + line.start_in_ms
     if line.pace.starts < STARTS_MIN or not line.pace.over_ms:
         return None
     return facts.now_ms + round((line.ahead + 1) * line.pace.over_ms / line.pace.starts)

@@ -8,6 +8,7 @@ from gateway.age import made_ms
 from gateway.auth import Scope, app_filter, sees
 from gateway.blobs import result_of
 from gateway.call import Call, Operation, answer, decode
+from gateway.explain import explain, foretold
 from gateway.making import accepted_as, make_job, origin_of, wait_of
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import KeyReused, MalformedJson, RangeRefused, is_outage, problem_of
@@ -235,7 +236,10 @@ async def _view(call: Call, job: Job, *, with_result: bool) -> JobView:
     result = None
     if with_result and job.state is State.SUCCEEDED:
         result = await call.parts.read_result(job)
-    return JobView.of(job, result)
+    view = JobView.of(job, result)
+    if job.state is not State.WAITING:
+        return view
+    return foretold(view, explain(job, await call.parts.circumstances.read(job)))
 
 
 REFUSALS = (

@@ -161,6 +161,8 @@ class JobView(msgspec.Struct, frozen=True):
     flow: str = ""  # of a stage's job: its flow
     stage: str = ""  # `name`, or `name:index` of one item
     usage: Usage | None = None  # of models, by all its attempts
+    position: int | None = None  # of a waiting job that is read alone: in its lane, from 1
+    estimated_start_at: datetime | None = None  # by what such jobs took; null: not known
     result: msgspec.Raw | UnsetType = UNSET
 
     @classmethod

@@ -26,6 +26,7 @@ from gateway.wire_control import RateLimit
 from streams.callbacks import CallbackState, CallbackView
 from streams.directory import ApiKey, AppLimits, Endpoint, ProcessorCard
 from streams.endpoints import EndpointHealth
+from streams.learned import Offness
 from streams.model import Priority, ResourceClass, State
 
 APP = re.compile(r"(\*|[a-z0-9][a-z0-9_.-]{0,63})")
@@ -279,6 +280,21 @@ class LaneDetail(msgspec.Struct, frozen=True):
     oldest_age_s: float
 
 
+class EstimateDetail(msgspec.Struct, frozen=True):
+    """How far estimates of starts were off lately, over jobs that started after `wait_s`."""
+
+    compared: int  # ever
+    off_s: float  # whatever the sign
+    late_s: float  # how much later than foretold; negative: earlier
+    wait_s: float
+
+    @classmethod
+    def of(cls, off: Offness) -> Self:
+        """The view of what was learned."""
+        seconds = (round(ms / 1_000, 3) for ms in (off.off_ms, off.late_ms, off.wait_ms))
+        return cls(off.compared, *seconds)
+
+
 class ClassDetail(msgspec.Struct, frozen=True):
     """A resource class with its pools and the lanes that the key may see."""
 
@@ -293,6 +309,7 @@ class ClassDetail(msgspec.Struct, frozen=True):
     rate: RateLimit | None
     app_limits: dict[str, int]
     app_rates: dict[str, RateLimit]
+    estimates: EstimateDetail | None = None  # null: none was compared yet
 
 
 class ClassPatch(Request, frozen=True):

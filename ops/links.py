@@ -30,8 +30,11 @@ from streams.directory import Directory
 from streams.errors import ConfigError, Unavailable
 from streams.events import EventReader
 from streams.flow_view import FlowReader
+from streams.forecasts import Forecasts
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
+from streams.learned import LearnedTimes
+from streams.outlook import OutlookReader
 from streams.overview import OverviewReader
 from streams.schedules import ScheduleStore
 from streams.scripts import translated
@@ -59,6 +62,9 @@ class Engine:
     circumstances: CircumstanceReader
     overview: OverviewReader
     usage: UsageSums
+    learned: LearnedTimes
+    outlooks: OutlookReader
+    forecasts: Forecasts
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -146,6 +152,9 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         circumstances=CircumstanceReader(redis, keyspace),
         overview=OverviewReader(redis, keyspace),
         usage=UsageSums(redis, keyspace),
+        learned=LearnedTimes(broker.scripts),
+        outlooks=OutlookReader(redis, keyspace),
+        forecasts=Forecasts(redis, keyspace),
     )
 
 

@@ -1,6 +1,6 @@
 """What commands and the terminal UI look up in Redis: jobs, their results, their whole story."""
 
-from gateway.explain import explain
+from gateway.explain import explain, foretold
 from gateway.wire import JobView
 from gateway.wire_control import AttemptView
 from gateway.wire_registry import CallbackDetail
@@ -46,11 +46,12 @@ async def result_of(engine: Engine, job: Job) -> bytes | None:
 async def story_of(engine: Engine, job_id: str) -> Story:
     """Everything that is known of a job. Raises UnknownJob."""
     job = await existing_job(engine, job_id)
-    view = JobView.of(job, await result_of(engine, job))
+    told = explain(job, await engine.circumstances.read(job))
+    view = foretold(JobView.of(job, await result_of(engine, job)), told)
     callbacks = [await engine.callbacks.get(one) for one in callback_ids(view)]
     return Story(
         view,
         tuple(map(AttemptView.of, await engine.inspector.attempts(job_id))),
         tuple(CallbackDetail.of(one) for one in callbacks if one),
-        explain(job, await engine.circumstances.read(job)),
+        told,
     )

@@ -66,7 +66,7 @@ def explained(told: Explanation) -> list[Text]:
     lines = [Text(reason.text, "red" if reason.stops else "") for reason in told.reasons]
     if told.estimated_start_at:
         when = local(told.estimated_start_at)
-        lines.append(Text(f"As its lane goes now, it starts at {when}."))
+        lines.append(Text(f"It starts at about {when}."))
     return lines
 
 
@@ -83,6 +83,7 @@ def facts_of(view: JobView) -> Row:
         "class": view.resource_class,
         "model": view.model,
         "priority": view.priority,
+        "position": _place(view),
         "flow": f"{view.flow} {view.stage}".strip(),
         "attempts": f"{view.attempt} started, {view.failures} of {view.attempts_max} failed",
         "crashes": view.crashes or "",
@@ -149,6 +150,13 @@ def _callback(view: CallbackDetail) -> Row:
         "NEXT": local(view.due_at),
         "REASON": view.reason,
     }
+
+
+def _place(view: JobView) -> str:
+    if view.position is None:
+        return ""
+    when = f", starts at about {local(view.estimated_start_at)}" if view.estimated_start_at else ""
+    return f"{view.position} in its lane{when}"
 
 
 def _used(usage: Usage | None) -> str:

@@ -38,7 +38,9 @@ from streams.loops.announcer import Announcer
 from streams.loops.auditor import Auditor
 from streams.loops.discarder import Discarder
 from streams.loops.expirer import Expirer
+from streams.loops.forecaster import Forecaster
 from streams.loops.janitor import Janitor
+from streams.loops.learner import Learner
 from streams.loops.log_keeper import LogKeeper
 from streams.loops.promoter import Promoter
 from streams.loops.scheduler import Scheduler
@@ -69,6 +71,7 @@ class WorkerProcess(Service):
         self._runtime: Runtime
         self._engine: Engine
         self._logs: LogKeeper
+        self._learner: Learner
         self._flows: list[NamedFlow] = []
 
     async def on_start(self) -> None:
@@ -81,6 +84,7 @@ class WorkerProcess(Service):
         bell = open_redis(settings.redis, "worker-bell", connections_max=BLOCKING_CONNECTIONS)
         self._engine = engine_over(control, settings)
         self._logs = LogKeeper(self._engine.control, redact)
+        self._learner = Learner(self._engine.learned)
         host = Host(registry, providers(settings, ollama, self._engine), settings.processors)
         await self._begin(host)
         await self._begin(Connected([control, bell]))
@@ -173,6 +177,8 @@ class WorkerProcess(Service):
             Discarder(kept, engine.control, self._settings.engine),
             Auditor(engine.audit, self._worker.plan.id),
             self._logs,
+            self._learner,
+            Forecaster(engine.forecasts, engine.outlooks, engine.learned),
         ]
         if ResourceClass.OLLAMA in classes:
             chores.insert(0, OllamaWatch(ollama, self._worker))
@@ -182,7 +188,7 @@ class WorkerProcess(Service):
         return [flow_card(flow, self._started_ms) for flow in self._flows]
 
     def _listen(self) -> None:
-        self._telemetry.listeners += [AttemptLines(), self._logs]
+        self._telemetry.listeners += [AttemptLines(), self._logs, self._learner]
         host, port = self._settings.worker.metrics_host, self._settings.worker.metrics_port
         if port:
             slots = {str(name): count for name, count in self._worker.plan.slots.items()}

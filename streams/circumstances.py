@@ -12,6 +12,7 @@ from streams.flow import PlannedStage
 from streams.keyspace import FLOW, Keyspace, lease_member
 from streams.limits import parse_rate, rate_field
 from streams.model import Job, Lane, Priority, Rate, ResourceClass, State
+from streams.outlook import OutlookReader
 from streams.scripts import Client, text, translated
 
 COUNTED_MAX = 1_000  # entries counted before a job; beyond it is "at least"
@@ -42,6 +43,7 @@ class InLine(msgspec.Struct, frozen=True):
     lanes_ahead: int  # other lanes of the class whose oldest job is more urgent than this one
     others_ahead: int  # and how many jobs lie in them, at most
     pace: Pace
+    start_in_ms: int | None = None  # by learned times; None where nothing is known
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -88,10 +90,13 @@ class Circumstances(msgspec.Struct, frozen=True):
 class CircumstanceReader:
     """Reads them. May raise errors.Unavailable."""
 
-    def __init__(self, redis: Client, keyspace: Keyspace) -> None:
+    def __init__(
+        self, redis: Client, keyspace: Keyspace, outlooks: OutlookReader | None = None
+    ) -> None:
         self._redis = redis
         self._keys = keyspace
         self._directory = Directory(redis, keyspace)
+        self._outlooks = outlooks or OutlookReader(redis, keyspace)
 
     async def read(self, job: Job) -> Circumstances:
         """What bears on the job, as its state asks for. Bounded, whatever waits."""
@@ -180,7 +185,8 @@ class CircumstanceReader:
             own = await self._redis.xrange(stream, entry, entry, 1)
         base = int(own[0][1].get(b"t", 0)) if own else 0
         lanes, jobs = await self._more_urgent(job.lane, base)
-        return InLine(len(before), lanes, jobs, await self._pace(lane, now_ms))
+        start_in = await self._outlooks.start_in_ms(job.lane, len(before))
+        return InLine(len(before), lanes, jobs, await self._pace(lane, now_ms), start_in)
 
     async def _more_urgent(self, lane: Lane, base: int) -> tuple[int, int]:
         """Other lanes whose head comes before a job of that age base, and their entries."""

@@ -10,6 +10,7 @@ from streams.audit import Audit
 from streams.broker import parse_callback, parse_unique
 from streams.history import AttemptRecord, parse_attempts
 from streams.keyspace import GROUP, Keyspace
+from streams.learned import Offness, offness_fields, offness_of
 from streams.limits import parse_rate, rate_field
 from streams.listing import EVERY_JOB, JobFilter, JobListing
 from streams.memory import ServerState, read_server
@@ -60,6 +61,7 @@ class ClassView(msgspec.Struct, frozen=True):
     rate: Rate | None = None
     app_limits: dict[str, int] = {}
     app_rates: dict[str, Rate] = {}
+    offness: Offness | None = None  # of estimates when jobs start
 
 
 class Inspector:
@@ -149,7 +151,8 @@ class Inspector:
                 pipe.time()
                 pipe.zcard(keys.key("due_", name))
                 pipe.hgetall(keys.key("limits"))
-                clock, time, delayed, limits = await pipe.execute()
+                pipe.hmget(keys.key("learned"), offness_fields(name))
+                clock, time, delayed, limits, told = await pipe.execute()
         now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
         pools = await self._members(keys.key("pools_", name)) or [str(name)]
         default = 1 if name is ResourceClass.OLLAMA else None
@@ -170,6 +173,7 @@ class Inspector:
             rate=rates.get(rate_field(name)),
             app_limits={app: int(value) for app, value in _of_apps(given, f"{name}|")},
             app_rates=dict(_of_apps(rates, rate_field(name, ""))),
+            offness=offness_of(told),
         )
 
     async def _pool(self, pool: str, now_ms: int, limit: int | None) -> PoolView:

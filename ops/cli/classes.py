@@ -7,6 +7,7 @@ from ops.cli.screen import Row, duration
 from ops.cli.session import Group, Session, pass_session
 from ops.cli.watching import Watched
 from streams.inspector import ClassView
+from streams.learned import Offness
 from streams.model import Rate, ResourceClass
 
 NAME = click.argument("name", metavar="CLASS", type=click.Choice([str(n) for n in ResourceClass]))
@@ -147,6 +148,12 @@ def _say(session: Session, name: str, sentence: str) -> None:
     session.screen.say(sentence, {"class": name, "outcome": sentence})
 
 
+def _off(offness: Offness | None) -> str:
+    if offness is None:
+        return ""
+    return f"{duration(offness.off_ms)} of {duration(offness.wait_ms)}"
+
+
 def _row(view: ClassView) -> Row:
     pools = [
         f"{pool} {at.leases}/{'∞' if at.limit is None else at.limit}"
@@ -162,4 +169,5 @@ def _row(view: ClassView) -> Row:
         "LANES": len(view.lanes),
         "POOLS": ", ".join(pools),
         "RATE": _pace(view.rate) if view.rate else "",
+        "ESTIMATES OFF": _off(view.offness),
     }

@@ -217,6 +217,9 @@ async def test_a_start_is_estimated_where_there_are_figures(edge: Edge) -> None:
     assert answer["position"] == 5
     assert answer["estimated_start_at"] is not None
     assert {reason["code"] for reason in answer["reasons"]} == {"behind", "pace"}
+    shown = (await edge.get(f"/v1/jobs/{job_id}")).json()
+    assert shown["position"] == 5
+    assert shown["estimated_start_at"] is not None
     await edge.post("/v1/classes/io:pause", key="operator")
     answer = (await edge.get(f"/v1/jobs/{job_id}/explain")).json()
     assert answer["estimated_start_at"] is None

@@ -49,6 +49,9 @@ async def test_a_job_that_succeeded(edge: Edge) -> None:
         },
         "flow": "",
         "stage": "",
+        "usage": None,
+        "position": None,
+        "estimated_start_at": None,
     }
 
 

@@ -20,6 +20,7 @@ from streams.deliveries import DeliverySettled, RetryDelivery
 from streams.directory import WorkerCard
 from streams.endpoints import EndpointsNow
 from streams.inspector import ClassView, LaneView, PoolView
+from streams.learned import Offness
 from streams.memory import Memory, ServerState
 from streams.model import Dead, Done, Fault, Lease, ResourceClass, Settled, State
 from streams.telemetry import (
@@ -124,7 +125,9 @@ def gateway_families() -> list[Metric]:
     metrics.observe("GET", "/v1/jobs", 200, 0.1)
     lanes = [LaneView(lane(), waiting=1, active=1, oldest_age_ms=1)]
     pools = {"io": PoolView(leases=1, expired=0, limit=1)}
-    view = ClassView(ResourceClass.IO, False, 1, 1, 0, pools, lanes)
+    view = ClassView(
+        ResourceClass.IO, False, 1, 1, 0, pools, lanes, offness=Offness(1, 1.0, 1.0, 1.0)
+    )
     snapshot = CollectorRegistry()
     whats = ("submitted", "replayed", "started", "retried", "succeeded")
     tallies = {(what, lane()): 1 for what in whats}
