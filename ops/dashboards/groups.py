@@ -83,6 +83,21 @@ RATES = Row(
             queries=(Query(highest("roughneck_oldest_age_seconds", "resource_class"), CLASS),),
             unit="s",
         ),
+        Panel(
+            title="Estimates of starts",
+            what="How far they were off lately; late: jobs started later than foretold.",
+            queries=(
+                Query(
+                    highest("roughneck_start_estimate_off_seconds", "resource_class"),
+                    "off {{resource_class}}",
+                ),
+                Query(
+                    highest("roughneck_start_estimate_late_seconds", "resource_class"),
+                    "late {{resource_class}}",
+                ),
+            ),
+            unit="s",
+        ),
     ),
 )
 
