@@ -28,15 +28,24 @@ local reply, granted, call_key = { 'ok', -1 }, {}, calls_ .. worker .. ':' .. po
 
 -- ------------------------------------------------------------ the answer, within its byte budget
 local budget = take_payload_max_bytes
+local payloads, rows = {}, {} -- keys of those that go along, and the rows of the answer they go into
 
 local function answer(job)
-  local size, payload = tonumber(job.size), false
+  local size = tonumber(job.size)
+  local row = { job.id, job.token, job.lane, job.entry, job.attempt, job.failures or '0',
+    job.limits, job.at, job.size, job.tags or '', job.trace or '', false, job.flow, job.stage }
   if size <= payload_inline_max_bytes and (size <= budget or #reply == 2) then
-    payload = redis.call('GET', payload_ .. job.id)
+    payloads[#payloads + 1], rows[#rows + 1] = payload_ .. job.id, row
     budget = budget - size
   end
-  reply[#reply + 1] = { job.id, job.token, job.lane, job.entry, job.attempt, job.failures or 0,
-    job.limits, job.at, size, job.tags or '', job.trace or '', payload, job.flow, job.stage }
+  reply[#reply + 1] = row
+end
+
+local function answered()
+  if payloads[1] then
+    for i, payload in ipairs(redis.call('MGET', unpack(payloads))) do rows[i][12] = payload end
+  end
+  return reply
 end
 
 -- ------------------------------------------------------------ numbered calls
@@ -49,7 +58,7 @@ for recorded, ids in string.gmatch(calls, '(%d+)([^\n]*)\n') do
       local job = read_job(id)
       if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
     end
-    return reply
+    return answered()
   end
 end
 local newest = string.match(calls, '^(%d+)([^\n]*\n)')
@@ -62,7 +71,7 @@ local function record_call()
 end
 
 if clock(class).paused then
-  redis.call('HSET', clock_ .. class, 'seen', now)
+  redis.call('HSET', clock_ .. class, 'seen', now_text)
   record_call()
   return { 'paused', -1 }
 end
@@ -173,7 +182,7 @@ local function reclaim(job, from)
   return true
 end
 
-local deadline = string.format('%d', now + lease_ms)
+local deadline = whole(now + lease_ms)
 
 local function lease(id, lane, entry, from)
   local job = id and read_job(id, not from and RUN or nil, lane)
@@ -205,7 +214,8 @@ local function lease(id, lane, entry, from)
   end
   granted[#granted + 1] = id
   spend(job.app)
-  job.attempt, job.token = job.attempt and job.attempt + 1 or 1, token .. '.' .. #granted
+  job.attempt = job.attempt and whole(job.attempt + 1) or '1'
+  job.token = token .. '.' .. whole(#granted)
   push(leased, pool, deadline, lane .. '|' .. entry)
   redis.call('HSET', job_ .. id, 'attempt', job.attempt, 'token', job.token, unpack(fields))
   tally('started', lane)
@@ -240,4 +250,4 @@ elseif #granted < slots then
     math.max(tonumber(following or math.huge), clock(class).grace))
   if again < math.huge then reply[2] = math.max(0, again - now) end
 end
-return reply
+return answered()

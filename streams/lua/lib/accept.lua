@@ -62,7 +62,7 @@ local function accept(row, i, flow, stage, open)
     local holder, its = claim(id, app, row[i + 11])
     if holder then return holder .. ' ' .. its, 3 end
   end
-  local fields = { 'lane', lane, 'at', now_text, 'limits', row[i + 3], 'size', #payload }
+  local fields = { 'lane', lane, 'at', now_text, 'limits', row[i + 3], 'size', whole(#payload) }
   local function set(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
   end
@@ -93,7 +93,7 @@ local function accept(row, i, flow, stage, open)
     redis.call('SADD', apps, app)
   end
   move(class, app, nil, state)
-  add(moves, class .. '|submitted', 1)
+  add_in(moves, class, 'submitted', 1)
   tally('submitted', lane)
   event('submitted', id, lane, state, 0)
   return state, 1

@@ -14,6 +14,13 @@
 -- A lane's group and stream are made here and nowhere else; the doorbell rings when a lane stops
 -- being empty, since a worker that waits has found all its lanes empty.
 local rung = {}
+local bases = {}
+
+-- The class's open time as text.
+local function clock_text(class)
+  if not bases[class] then bases[class] = whole(clock(class).open) end
+  return bases[class]
+end
 
 local function ring(class)
   if rung[class] then return end
@@ -25,7 +32,7 @@ end
 local function append(id, lane, base)
   local class, _, priority = lane_parts(lane)
   local stream = stream_ .. lane
-  base = base or clock(class).open
+  base = base or clock_text(class)
   if redis.call('ZADD', lanes_ .. class .. ':' .. priority, 'NX', base, lane) == 1 then
     if redis.call('EXISTS', stream) == 0 then
       redis.call('XGROUP', 'CREATE', stream, 'workers', '0', 'MKSTREAM')

@@ -41,6 +41,7 @@ local function read_job(id, fields, lane)
 end
 
 local leased, freed, released, ended, dead = {}, {}, {}, {}, {}
+local KEEP, KEEP_DEAD = whole(retention_ms), whole(dead_retention_ms)
 
 local function push(lists, key, first, second)
   local list = lists[key]
@@ -58,14 +59,46 @@ local function let_go(job)
   push(freed, job.pool, job.lane .. '|' .. job.entry)
 end
 
+-- The later of two entry ids that Redis made: their milliseconds have as many digits.
+local function later(a, b)
+  if #a ~= #b then return #a > #b and a or b end
+  return a > b and a or b
+end
+
+-- Deletes entries of a lane that were acknowledged, all that are given. XDEL walks half a node of the
+-- stream for each; where nothing else is left up to the newest, one XTRIM walks that node once. That
+-- nothing is: the group has delivered all of it, and none of it is pending.
+local TRIM_FROM = 5
+
+local function delete(lane, entries, acknowledged)
+  local stream, newest = stream_ .. lane, entries[1]
+  if #entries >= TRIM_FROM and acknowledged == #entries then
+    for _, entry in ipairs(entries) do newest = later(newest, entry) end
+    local delivered = last_delivered(stream)
+    if later(newest, delivered) == delivered
+        and #redis.call('XPENDING', stream, 'workers', '-', newest, '1') == 0 then
+      local ms, sequence = string.match(newest, '^(%d+)-(%d+)$')
+      local after = ms .. '-' .. whole(sequence + 1)
+      if redis.call('XTRIM', stream, 'MINID', after) == #entries then return end
+    end
+  end
+  redis.call('XDEL', stream, unpack(entries))
+end
+
 at_close[#at_close + 1] = function()
-  for pool, list in pairs(leased) do redis.call('ZADD', leases_ .. pool, unpack(list)) end
+  for pool, list in pairs(leased) do
+    -- Backwards: Redis looks for each one's place from the front.
+    local rows = {}
+    for i = #list, 2, -2 do
+      rows[#rows + 1], rows[#rows + 2] = list[i - 1], list[i]
+    end
+    redis.call('ZADD', leases_ .. pool, unpack(rows))
+  end
   for app, list in pairs(ended) do redis.call('ZADD', ended_ .. app, unpack(list)) end
   for app, list in pairs(dead) do redis.call('ZADD', dead_ .. app, unpack(list)) end
   for pool, list in pairs(freed) do redis.call('ZREM', leases_ .. pool, unpack(list)) end
   for lane, list in pairs(released) do
-    redis.call('XACK', stream_ .. lane, 'workers', unpack(list))
-    redis.call('XDEL', stream_ .. lane, unpack(list))
+    delete(lane, list, redis.call('XACK', stream_ .. lane, 'workers', unpack(list)))
     drop_if_empty(lane)
   end
 end
@@ -115,7 +148,7 @@ end
 -- result's token instead. The caller has made sure that the job has not ended. What a stage leaves
 -- has no TTL before its flow ends: others may read it.
 local function finish(job, state, code, message, result, staged)
-  local keep = state == 'dead' and dead_retention_ms or retention_ms
+  local keep = state == 'dead' and KEEP_DEAD or KEEP
   job.ends = job.ends and job.ends + 1 or 1
   remove(job)
   local lasting = job.flow ~= nil

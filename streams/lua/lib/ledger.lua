@@ -1,6 +1,7 @@
 -- ledger: what every script shares: server time, the counters of I1, the event stream.
 -- Changes are gathered in tables and written once by close(), so that a call over many jobs
--- costs one command per counter and not one per job and counter.
+-- costs one command per counter and not one per job and counter. Numbers go to Redis as text: it would
+-- print each as a float, which takes longer than many a command.
 --
 -- KEYS  counts    HASH    class|state → jobs
 --       tallies   HASH    what|lane → how often that ever happened to jobs of the lane
@@ -14,7 +15,8 @@
 --       return_grace_ms  int  after that its workers may come back before their leases are taken
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local now_text = string.format('%d', now) -- Redis formats numbers slowly: do it once
+local function whole(number) return string.format('%d', number) end
+local now_text = whole(now)
 
 local moves, served, clocks, at_close, lines, tallied = {}, {}, {}, {}, {}, {}
 
@@ -22,24 +24,29 @@ local function add(sums, key, change)
   sums[key] = (sums[key] or 0) + change
 end
 
+local function add_in(sums, of, key, change)
+  if not sums[of] then sums[of] = {} end
+  add(sums[of], key, change)
+end
+
 -- Counts a job of class and app out of one state and into another; nil is nowhere.
 local function move(class, app, from, to)
-  if from then add(moves, class .. '|' .. from, -1) end
-  if to then add(moves, class .. '|' .. to, 1) end
-  if from == 'active' then add(served, class .. '|' .. app, -1) end
-  if to == 'active' then add(served, class .. '|' .. app, 1) end
+  if from then add_in(moves, class, from, -1) end
+  if to then add_in(moves, class, to, 1) end
+  if from == 'active' then add_in(served, class, app, -1) end
+  if to == 'active' then add_in(served, class, app, 1) end
 end
 
 -- Counts, for ever, what happened to a job: submitted, replayed; started, retried, put_back,
 -- handed_back, parked, lost; and the states in which jobs end.
 local function tally(what, lane)
-  add(tallied, what .. '|' .. lane, 1)
+  add_in(tallied, what, lane, 1)
 end
 
 -- Says what happened, a line each, LINES_MAX to an entry of the stream. The cap counts entries, so
 -- that between a fifth of events_max (each in an entry of its own) and twice as many are kept.
 local LINES_MAX = 10
-local entries_max = string.format('%d', events_max / 5)
+local entries_max = whole(events_max / 5)
 
 local function event(kind, id, lane, state, attempt, extra)
   local line = kind .. '\t' .. id .. '\t' .. lane .. '\t' .. state .. '\t' .. attempt
@@ -83,7 +90,7 @@ local function tick(class)
     at.gap, at.grace = 0, now + return_grace_ms
     redis.call('HSET', clock_ .. class, 'grace', at.grace)
   end
-  redis.call('HSET', clock_ .. class, 'open', at.open, 'seen', now)
+  redis.call('HSET', clock_ .. class, 'open', whole(at.open), 'seen', now_text)
 end
 
 local parsed = {}
@@ -101,14 +108,21 @@ end
 -- Writes what was gathered: first the counters, then what at_close holds (entries are let go last).
 -- The last call of every script that moves jobs.
 local function close()
-  for field, change in pairs(moves) do
-    if change ~= 0 then redis.call('HINCRBY', counts, field, change) end
+  for class, changes in pairs(moves) do
+    for state, change in pairs(changes) do
+      if change ~= 0 then redis.call('HINCRBY', counts, class .. '|' .. state, whole(change)) end
+    end
   end
-  for field, times in pairs(tallied) do redis.call('HINCRBY', tallies, field, times) end
-  for field, change in pairs(served) do
-    local class, app = string.match(field, '^(.-)|(.*)$')
-    if change ~= 0 and redis.call('HINCRBY', running_ .. class, app, change) <= 0 then
-      redis.call('HDEL', running_ .. class, app)
+  for what, lanes in pairs(tallied) do
+    for lane, times in pairs(lanes) do
+      redis.call('HINCRBY', tallies, what .. '|' .. lane, whole(times))
+    end
+  end
+  for class, changes in pairs(served) do
+    for app, change in pairs(changes) do
+      if change ~= 0 and redis.call('HINCRBY', running_ .. class, app, whole(change)) <= 0 then
+        redis.call('HDEL', running_ .. class, app)
+      end
     end
   end
   for first = 1, #lines, LINES_MAX do
