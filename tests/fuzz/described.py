@@ -57,8 +57,11 @@ def faults(schema: Any) -> tuple[int, list[str]]:
                             if check.failure_info is not None:
                                 case = event.recorder.cases[case_id].value
                                 failure = check.failure_info.failure
+                                reply = event.recorder.interactions[case_id].response
+                                said = f"{reply.status_code} {reply.text[:300]}" if reply else ""
                                 found.append(
-                                    f"{case.as_curl_command()}\n{failure.title}: {failure.message}"
+                                    f"{case.as_curl_command()}\n{said}\n"
+                                    f"{failure.title}: {failure.message}"
                                 )
                 case events.NonFatalError(value=error, label=label):
                     found.append(f"{label}: {error!r}")
