@@ -12,6 +12,7 @@ from processors.sdk.manifest import Manifest
 from processors.sdk.named_flow import NamedFlow
 from streams.errors import InvalidInput, Rejected, Retry, Snooze, TooLarge, Unavailable
 from streams.flow import Each, OnFailure, Stage
+from streams.ids import job_id_for_key
 from streams.model import ResourceClass
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Usage",
+    "job_id_for_key",
     "processor",
 ]
