@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from processors.govejle.local_time import Local, day_of, is_timed, render
+from processors.govejle.local_time import Local, day_of, is_timed, parse_iso, render
 
 STATUS_PREFIX = re.compile(
     r"^\W*(?:aflyst|udsat|flyttet|udsolgt|ny dato)\b[\s:!–-]*", re.IGNORECASE
@@ -26,6 +26,7 @@ class Source(StrEnum):
     JSONLD = "jsonld"
     OG = "og"
     TEXT = "text"
+    LLM = "llm"  # a model's reading of the text, borne out by a quote
 
 
 class Status(StrEnum):
@@ -79,6 +80,7 @@ class Event(msgspec.Struct, frozen=True):
     price_max_dkk: float | None = None
     is_free: bool | None = None
     ticket_url: str | None = None
+    audience: str | None = None  # everyone, families, children, young, adults, seniors
 
 
 LOCAL_FIELDS = {
@@ -157,6 +159,15 @@ def event_of(facts: Facts) -> Event:
 def provenance_of(sources: Mapping[str, Source]) -> dict[str, Source]:
     """The source of each field of the event, and of `image_url`, under their public names."""
     return {LOCAL_FIELDS.get(name, name): source for name, source in sorted(sources.items())}
+
+
+def facts_of(event: Event) -> Facts:
+    """What identifies an event, as facts."""
+    return Facts(
+        title=event.title,
+        start=parse_iso(event.start_local or ""),
+        venue_name=event.venue_name,
+    )
 
 
 def event_key(facts: Facts, fallback: str) -> str:
