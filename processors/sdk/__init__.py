@@ -1,7 +1,7 @@
 """The names a processor may import; nothing else of Roughneck is meant for it."""
 
 from processors.dependencies.adding import Flows
-from processors.dependencies.asking import Answer, Ask, Ollama, Usage
+from processors.dependencies.asking import Answer, Ask, Ollama, Purpose, Usage
 from processors.dependencies.cache import Cache
 from processors.dependencies.log import Log
 from processors.sdk.context import Context
@@ -35,6 +35,7 @@ __all__ = [
     "NamedFlow",
     "Ollama",
     "OnFailure",
+    "Purpose",
     "Rejected",
     "ResourceClass",
     "Retry",

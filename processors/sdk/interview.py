@@ -54,24 +54,31 @@ class Interview:
         seed = seed_of(context.job_id, context.attempt)
         self.meta = Meta(prompt_version=prompt_version, seed=seed)
 
-    async def ask(self, form: Form[T], data: Data, check: Check[T] | None = None) -> T:
+    async def ask(
+        self,
+        form: Form[T],
+        data: Data,
+        check: Check[T] | None = None,
+        purpose: Purpose = Purpose.QUESTION,
+    ) -> T:
         """The form filled in, of its type and without a fault that `check` finds.
 
         A faulty answer is sent back once with its faults; then the form is asked anew once, with
         another seed. Raises AnswerUnfit after that, with the last answer in the attempt's log,
-        and AnswerCut for an answer that was cut off: split the data and ask again.
+        and AnswerCut for an answer that was cut off: split the data and ask again. A caller that
+        sends parts back by itself says so with `purpose`.
         """
         turns = form.turns(data)
-        first = await self._answer(form, turns, Purpose.QUESTION)
+        first = await self._answer(form, turns, purpose)
         value, faults = self._read(form, first, check)
         if value is not None and not faults:
             return value
-        for purpose in (Purpose.REPAIR, Purpose.ANEW):
-            told = turns if purpose is Purpose.ANEW else _sent_back(turns, first, faults)
+        for again in (Purpose.REPAIR, Purpose.ANEW):
+            told = turns if again is Purpose.ANEW else _sent_back(turns, first, faults)
             try:
-                answer = await self._answer(form, told, purpose)
+                answer = await self._answer(form, told, again)
             except Rejected as error:  # with all that went before it may be too long
-                if purpose is Purpose.ANEW:
+                if again is Purpose.ANEW:
                     raise
                 self._context.log.warning("no repair", form=form.name, error=str(error))
                 continue
