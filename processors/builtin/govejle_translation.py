@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta as Limits
 
+from processors.govejle.calendars import LANGUAGES
 from processors.govejle.masking import Masked, Masker
 from processors.govejle.segments import Piece, joined, pieces_of
 from processors.govejle.translating import faults_of, in_batches
@@ -32,7 +33,6 @@ PROMPT_VERSION = "1"
 SEGMENTS_MAX = 400  # of a job
 BATCH_ITEMS, BATCH_BYTES = 12, 3_000
 ROUNDS = (Purpose.QUESTION, Purpose.REPAIR, Purpose.ANEW)
-LANGUAGES = {"da": "Danish", "en": "English", "de": "German"}
 
 Text = Annotated[str, Limits(max_length=200_000)]
 Name = Annotated[str, Limits(max_length=200)]

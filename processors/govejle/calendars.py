@@ -4,6 +4,8 @@ from datetime import date
 
 import msgspec
 
+LANGUAGES = {"da": "Danish", "en": "English", "de": "German"}
+
 
 class Calendar(msgspec.Struct, frozen=True):
     """One language's words; Monday and January come first."""
