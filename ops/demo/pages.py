@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-SAMPLES = files("processors.builtin") / "samples" / "govejle-enrichment" / "pages"
+SAMPLES = files("processors.builtin") / "samples" / "govejle-page" / "pages"
 SLOW_S = {"oekolariet-foredrag": 3.0, "musikteatret-svanesoeen": 2.0}
 USUAL_S = 0.2
 LOOK_EVERY_S = 0.05

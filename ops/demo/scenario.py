@@ -126,7 +126,7 @@ def _turns(count: int) -> list[tuple[int, str]]:
 
 def _page(name: str, url: str, priority: Priority = NORMAL) -> Planned:
     payload = {"event_id": f"gv-{name}", "url": url}
-    return Planned(name, GOVEJLE, "govejle-enrichment", payload, priority)
+    return Planned(name, GOVEJLE, "govejle-page", payload, priority)
 
 
 def _ask(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ops.sim_ollama.models import SimConfig, full_name
+from ops.sim_ollama.reading import Reading
 from ops.sim_ollama.schema import UnusableSchema, instance
 from ops.sim_ollama.wire import Asked, Problem
 
@@ -60,7 +61,8 @@ def reply(asked: Asked, config: SimConfig, number: int, *, constrained: bool = T
     if asked.format == "json":
         return msgspec.json.encode({"answer": _prose(asked, rng)}).decode()
     try:
-        return msgspec.json.encode(instance(asked.format, rng)).decode()
+        said = instance(asked.format, rng, Reading.of(asked.messages))
+        return msgspec.json.encode(said).decode()
     except UnusableSchema as error:
         raise Problem(400, str(error)) from error
 

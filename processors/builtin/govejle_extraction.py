@@ -1,6 +1,6 @@
 """Asks a model for the facts of an event that its page tells only in free prose.
 
-Takes what `govejle-enrichment` gives and returns the same, with what was found. A fact counts only
+Takes what `govejle-page` gives and returns the same, with what was found. A fact counts only
 with a quote that stands on the page; times and prices only where the quote names them.
 """
 
@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 
 import msgspec
 
-from processors.builtin.govejle_enrichment import EnrichmentOut, local_day
+from processors.builtin.govejle_page import PageOut, local_day
 from processors.govejle.event import Source, event_key, facts_of
 from processors.govejle.extraction import (
     Accepted,
@@ -75,7 +75,7 @@ FORM = Form(
 )
 
 
-class ExtractionOut(EnrichmentOut):
+class ExtractionOut(PageOut, forbid_unknown_fields=True):
     """What came in, with the facts that the model found; `provenance` calls those `llm`."""
 
     meta: Meta
@@ -95,7 +95,7 @@ class ExtractionOut(EnrichmentOut):
         prompt_version=PROMPT_VERSION,
     )
 )
-async def govejle_extraction(given: EnrichmentOut, context: Context) -> ExtractionOut:
+async def govejle_extraction(given: PageOut, context: Context) -> ExtractionOut:
     """Ask for what is missing, if anything is; keep what the page bears out."""
     interview = Interview(context, PROMPT_VERSION)
     missing = missing_fields(given.event)
@@ -115,7 +115,7 @@ def asked(text: str, missing: Sequence[str], today: date) -> dict[str, object]:
     return {"TODAY": f"{today:%Y-%m-%d}", "MISSING": missing, "PAGE": text}
 
 
-def extracted(given: EnrichmentOut, accepted: Accepted, meta: Meta) -> ExtractionOut:
+def extracted(given: PageOut, accepted: Accepted, meta: Meta) -> ExtractionOut:
     """What came in with what was accepted."""
     event = msgspec.structs.replace(given.event, **accepted.values)
     # "no start was found" is no longer so when it was found now.

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta as Limits
 
-from processors.builtin.govejle_enrichment import EnrichmentOut
+from processors.builtin.govejle_extraction import ExtractionOut
+from processors.builtin.govejle_page import PageOut
 from processors.builtin.govejle_translation import TranslationOut
 from processors.govejle.calendars import LANGUAGES
 from processors.govejle.event import Event
@@ -79,8 +80,8 @@ class NewsletterIn(msgspec.Struct, forbid_unknown_fields=True):
     events: Annotated[tuple[NewsletterEvent, ...], Limits(max_length=EVENTS_MAX)] = ()
     sections: Annotated[tuple[Name, ...], Limits(max_length=SECTIONS_MAX)] = ()  # headings to use
     max_items: Annotated[int, Limits(ge=1, le=EVENTS_MAX)] = 20
-    read: tuple[EnrichmentOut | None, ...] = ()  # pages as they were read
-    enriched: tuple[EnrichmentOut | None, ...] = ()  # the same, with what a model found
+    read: tuple[PageOut | None, ...] = ()  # pages as they were read
+    enriched: tuple[ExtractionOut | None, ...] = ()  # the same, with what a model found
     translations: tuple[TranslationOut | None, ...] = ()
 
 
@@ -186,7 +187,7 @@ def candidates_of(given: NewsletterIn) -> list[Candidate]:
     """The events of the input, those of pages in the language of the issue where they have it."""
     told = [Candidate(one.id, event_of(one), one.url, one.image_url) for one in given.events]
     translated = {one.event_id: one for one in given.translations if one is not None}
-    pages: dict[str, EnrichmentOut] = {}
+    pages: dict[str, PageOut] = {}
     for page in (*given.read, *given.enriched):  # what a model added wins
         if page is not None:
             pages[page.event_id] = page

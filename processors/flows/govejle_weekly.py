@@ -4,11 +4,11 @@ A page that cannot be had costs the newsletter that page and nothing else.
 """
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from processors.builtin.govejle_enrichment import EnrichmentIn
+from processors.builtin.govejle_page import PageIn
 from processors.sdk import Each, NamedFlow, OnFailure, Stage
 
 
@@ -16,9 +16,10 @@ class WeeklyIn(msgspec.Struct, forbid_unknown_fields=True):
     """Which pages the issue is made of, and for whom."""
 
     issue_date: date
-    pages: Annotated[tuple[EnrichmentIn, ...], msgspec.Meta(min_length=1, max_length=60)]
-    language: Annotated[str, msgspec.Meta(pattern="^[a-z]{2}$")] = "en"
+    pages: Annotated[tuple[PageIn, ...], msgspec.Meta(min_length=1, max_length=60)]
+    language: Literal["da", "en", "de"] = "en"
     audience: Annotated[str, msgspec.Meta(max_length=200)] = "families"
+    tone: Annotated[str, msgspec.Meta(max_length=200)] = "warm and plain"
 
 
 FLOW = NamedFlow(
@@ -30,7 +31,7 @@ FLOW = NamedFlow(
         # On io: the page, and what its markup says of the event.
         Stage(
             "fetch",
-            "govejle-enrichment",
+            "govejle-page",
             each=Each(path="/pages"),
             on_failure=OnFailure.CONTINUE,
         ),
@@ -48,6 +49,7 @@ FLOW = NamedFlow(
                     "title": {"$item": "/event/title"},
                     "summary": {"$item": "/event/summary"},
                 },
+                "protect": {"$item": "/event/performers"},
             },
             on_failure=OnFailure.CONTINUE,
         ),
@@ -58,7 +60,9 @@ FLOW = NamedFlow(
                 "issue_date": {"$input": "/issue_date"},
                 "language": {"$input": "/language"},
                 "audience": {"$input": "/audience"},
-                "events": {"$result": "extract"},
+                "tone": {"$input": "/tone"},
+                "read": {"$result": "fetch"},
+                "enriched": {"$result": "extract"},
                 "translations": {"$result": "translate"},
             },
         ),

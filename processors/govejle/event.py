@@ -61,7 +61,7 @@ class Facts(msgspec.Struct, frozen=True):
     image_url: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An event as the app is told of it. Times are local: a date, or a time with its offset."""
 
     title: str | None = None

@@ -141,7 +141,8 @@ def facts_line(event: Event, language: str) -> str:
     parts = [when_text(start, end, language), one_line(event.venue_name or "")]
     parts.append(labels["free"] if event.is_free else price_text(event))
     parts.append(labels["sold_out"] if event.sold_out else "")
-    return " · ".join(part for part in parts if part)
+    line = " · ".join(part for part in parts if part)
+    return line[:1].upper() + line[1:]
 
 
 def when_text(start: Local, end: Local | None, language: str) -> str:

@@ -103,6 +103,8 @@ def plan_check(items: Sequence[Item], headings: Sequence[str]) -> Callable[[Plan
         faults = [f"{one} is no id of EVENTS" for one in planned if one not in ids]
         faults += [f"{one} stands twice" for one in ids if planned.count(one) > 1]
         faults += [f"{one} is left out" for one in ids if one not in planned]
+        named = [section.heading for section in plan.sections]
+        faults += [f"{one!r} heads two sections" for one in {*named} if named.count(one) > 1]
         for section in plan.sections:
             if headings and section.heading not in headings:
                 faults.append(f"{section.heading!r} is none of HEADINGS")

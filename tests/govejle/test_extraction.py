@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import processors.builtin
-from processors.builtin.govejle_enrichment import EnrichmentIn, EnrichmentOut, govejle_enrichment
 from processors.builtin.govejle_extraction import govejle_extraction
+from processors.builtin.govejle_page import PageIn, PageOut, govejle_page
 from processors.govejle.event import Event
 from processors.govejle.extraction import Fact, accept, missing_fields, shown_text
 from processors.sdk.testing import Ending, ScriptedOllama, run_processor
@@ -75,6 +75,7 @@ def test_a_fact_is_taken_only_with_a_quote_that_bears_it_out(
     assert bool(found.warnings) == (taken is None)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.builds(Fact, st.sampled_from(["price_min_dkk", "start_local"]), st.text(), st.text())
@@ -129,7 +130,7 @@ async def test_a_page_that_said_everything_costs_no_model() -> None:
         is_free=True,
         audience="everyone",
     )
-    given = EnrichmentOut("gv-1", event, {}, "tekst", None, (), "https://vejle.example/1", "k")
+    given = PageOut("gv-1", event, {}, "tekst", None, (), "https://vejle.example/1", "k")
     ending = await run_processor(govejle_extraction, given, ollama=ScriptedOllama())
     result: Any = ending.result
     assert (result["meta"]["calls"], result["meta"]["model"]) == (0, "")
@@ -137,8 +138,8 @@ async def test_a_page_that_said_everything_costs_no_model() -> None:
 
 async def test_what_enrichment_gives_is_what_extraction_takes() -> None:
     html = "<title>X</title><main><h1>Julekor</h1><p>Vi synger julen ind i Byparken.</p></main>"
-    page = EnrichmentIn("gv-1", "https://vejle.example/1", html=html)
-    read = (await run_processor(govejle_enrichment, page, http=object())).result
+    page = PageIn("gv-1", "https://vejle.example/1", html=html)
+    read = (await run_processor(govejle_page, page, http=object())).result
     ending = await run_processor(
         govejle_extraction, read, ollama=ScriptedOllama(said(("category", "julen", "musik")))
     )

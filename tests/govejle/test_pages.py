@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import processors.builtin
 from processors.govejle.extract import TEXT_MAX, Extraction, contradictions, extract
 
-SAMPLES = Path(processors.builtin.__file__).parent / "samples" / "govejle-enrichment"
+SAMPLES = Path(processors.builtin.__file__).parent / "samples" / "govejle-page"
 PAGES = sorted((SAMPLES / "pages").glob("*.html"))
 GOLDEN = Path(__file__).parent / "golden"
 TODAY = date(2026, 11, 23)

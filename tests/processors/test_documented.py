@@ -20,6 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 MARKED = re.compile(r"<!-- (in|out): (\S+) -->\n```json\n(.*?)```", re.DOTALL)
 PAGES = sorted(page for page in DOCS.glob("*.md") if MARKED.search(page.read_text("utf-8")))
 SHOWN_MAX = 4  # of a long list
+TEXT_MAX = 700  # characters of a long text
 
 
 async def shown(which: str, name: str) -> str:
@@ -44,6 +45,8 @@ def cut(value: Any) -> Any:
         return {key: cut(one) for key, one in value.items()}
     if isinstance(value, list) and len(value) > SHOWN_MAX:
         return [*map(cut, value[:SHOWN_MAX]), f"… {len(value) - SHOWN_MAX} more"]
+    if isinstance(value, str) and len(value) > TEXT_MAX:
+        return f"{value[:TEXT_MAX]}… {len(value) - TEXT_MAX} characters more"
     return [cut(one) for one in value] if isinstance(value, list) else value
 
 

@@ -1,7 +1,7 @@
 """Fetches an event's page and reads the event from it: JSON-LD, OpenGraph, Danish text.
 
 What the page does not say stays empty, and every fact names its source. What is in prose too free
-for patterns is left to a later stage with a model.
+for patterns is left to `govejle-extraction`; `govejle-enrichment` is a flow of both.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from processors.govejle.local_time import COPENHAGEN
 from processors.sdk import Context, Manifest, ResourceClass, processor
 
 
-class EnrichmentIn(msgspec.Struct, forbid_unknown_fields=True):
+class PageIn(msgspec.Struct, forbid_unknown_fields=True):
     """Which page to read. With `html` nothing is fetched, and `url` only names the page."""
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -27,7 +27,7 @@ class EnrichmentIn(msgspec.Struct, forbid_unknown_fields=True):
     fetched_at: datetime | None = None  # when `html` was fetched: decides the year of dates
 
 
-class EnrichmentOut(msgspec.Struct):
+class PageOut(msgspec.Struct, forbid_unknown_fields=True):
     """The event of a page. Every field of it that is not null has its source in `provenance`."""
 
     event_id: str
@@ -42,7 +42,7 @@ class EnrichmentOut(msgspec.Struct):
 
 @processor(
     Manifest(
-        name="govejle-enrichment",
+        name="govejle-page",
         version="1.0.0",
         summary="Read the event from its web page, with the source of every fact.",
         resource_class=ResourceClass.IO,
@@ -52,7 +52,7 @@ class EnrichmentOut(msgspec.Struct):
         timeout_s=60,
     )
 )
-async def govejle_enrichment(given: EnrichmentIn, context: Context) -> EnrichmentOut:
+async def govejle_page(given: PageIn, context: Context) -> PageOut:
     """Fetch unless the page came along, then extract in a thread: parsing takes its time."""
     url, html, fetched_at = given.url, given.html, given.fetched_at
     if html is None:
@@ -63,7 +63,7 @@ async def govejle_enrichment(given: EnrichmentIn, context: Context) -> Enrichmen
     context.progress(0.6, "reading")
     today = local_day(fetched_at or datetime.fromtimestamp(context.submitted_ms / 1_000, UTC))
     found = await asyncio.to_thread(extract, html, url, today)
-    return EnrichmentOut(
+    return PageOut(
         event_id=given.event_id,
         event=found.event,
         provenance=found.provenance,

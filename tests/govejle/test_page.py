@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 import processors.builtin
-from processors.builtin.govejle_enrichment import EnrichmentIn, govejle_enrichment, local_day
+from processors.builtin.govejle_page import PageIn, govejle_page, local_day
 from processors.dependencies.guard import GuardSettings, Refused
 from processors.dependencies.http import HttpProvider
 from processors.sdk.testing import run_processor
 from streams.errors import InvalidInput, Rejected
 from tests.web.local_server import local_server, response
 
-SAMPLES = Path(processors.builtin.__file__).parent / "samples" / "govejle-enrichment"
+SAMPLES = Path(processors.builtin.__file__).parent / "samples" / "govejle-page"
 
 
 class Unused:
@@ -26,7 +26,7 @@ class Unused:
 
 async def test_a_page_that_comes_along_is_read_without_fetching() -> None:
     payload = (SAMPLES / "html.json").read_bytes()
-    ending = await run_processor(govejle_enrichment, payload, http=Unused())
+    ending = await run_processor(govejle_page, payload, http=Unused())
     result = ending.result
     assert isinstance(result, dict)
     assert result["event_id"] == "gv-1043"
@@ -37,8 +37,8 @@ async def test_a_page_that_comes_along_is_read_without_fetching() -> None:
 
 async def test_a_page_without_a_time_is_read_as_of_the_jobs_submit() -> None:
     html = "<title>X</title><main><h1>X</h1><p>Torsdag d. 25. februar kl. 17.00</p></main>"
-    given = EnrichmentIn("gv-1", "https://vejle.example/1", html=html)
-    ending = await run_processor(govejle_enrichment, given, http=Unused())
+    given = PageIn("gv-1", "https://vejle.example/1", html=html)
+    ending = await run_processor(govejle_page, given, http=Unused())
     assert isinstance(ending.result, dict)
     # The kit's jobs are submitted as 1970 begins; the next 25 February on a Thursday is in 1971.
     assert ending.result["event"]["start_local"].startswith("1971-02-25T17:00")
@@ -51,10 +51,10 @@ async def test_a_page_is_fetched_through_the_guard_and_read() -> None:
         provider = HttpProvider(allowed=GuardSettings(("127.0.0.1/32",), (server.port,)))
         await provider.open()
         http = provider.inject(None)  # type: ignore[arg-type]  # no attempt: nothing to untime
-        given = EnrichmentIn("gv-1", server.origin + "/gormsgade", known={"title": "Noget andet"})
-        ending = await run_processor(govejle_enrichment, given, http=http)
-        missing = EnrichmentIn("gv-2", server.origin + "/findes-ikke")
-        gone = await run_processor(govejle_enrichment, missing, http=http)
+        given = PageIn("gv-1", server.origin + "/gormsgade", known={"title": "Noget andet"})
+        ending = await run_processor(govejle_page, given, http=http)
+        missing = PageIn("gv-2", server.origin + "/findes-ikke")
+        gone = await run_processor(govejle_page, missing, http=http)
         await provider.close()
     result = ending.result
     assert isinstance(result, dict)
@@ -70,8 +70,8 @@ async def test_a_page_inside_is_refused() -> None:
     provider = HttpProvider()
     await provider.open()
     http = provider.inject(None)  # type: ignore[arg-type]  # no attempt: nothing to untime
-    given = EnrichmentIn("gv-1", "http://169.254.169.254/latest/meta-data")
-    ending = await run_processor(govejle_enrichment, given, http=http)
+    given = PageIn("gv-1", "http://169.254.169.254/latest/meta-data")
+    ending = await run_processor(govejle_page, given, http=http)
     await provider.close()
     assert isinstance(ending.error, Refused)
 
@@ -89,7 +89,7 @@ async def test_a_page_inside_is_refused() -> None:
 )
 async def test_wrong_input_is_refused(payload: dict[str, object]) -> None:
     raw = json.dumps(payload).encode()
-    ending = await run_processor(govejle_enrichment, raw, http=Unused())
+    ending = await run_processor(govejle_page, raw, http=Unused())
     assert isinstance(ending.error, InvalidInput)
 
 
