@@ -36,11 +36,13 @@ class Desk:
         self.submissions: list[Submission] = []
         self.repeated = 0
 
-    async def submit(self, planned: Planned) -> None:
-        """Submit one job as its app, twice if so planned."""
+    async def submit(self, planned: Planned, or_ends: State | None = None) -> None:
+        """Submit one job as its app, twice if so planned; it may end in `or_ends` as well."""
         client, fields = self._clients[planned.app], planned.fields(f"{self._hooks}/{planned.app}")
         accepted = await client.submit(planned.processor, planned.payload, **fields)
-        self.submissions.append(Submission(accepted.id, planned.name, planned.app, planned.ends))
+        self.submissions.append(
+            Submission(accepted.id, planned.name, planned.app, planned.ends, or_ends)
+        )
         if planned.repeated:
             again = await client.submit(planned.processor, planned.payload, **fields)
             self.repeated += 1

@@ -16,6 +16,7 @@ class Submission(msgspec.Struct, frozen=True):
     name: str
     app: str
     ends: State
+    or_ends: State | None = None  # as well
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ def _endings(seen: Seen) -> Iterable[str]:
             yield f"{one.name}: lost, the gateway does not know the job"
         elif not answer.state.ended:
             yield f"{one.name}: not ended, it is {answer.state}"
-        elif answer.state is not one.ends:
+        elif answer.state not in (one.ends, one.or_ends):
             yield f"{one.name}: ended {answer.state}, not {one.ends}"
         ends = seen.ends.get(one.job_id, 0)
         if ends > 1:

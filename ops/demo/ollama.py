@@ -8,7 +8,7 @@ import msgspec
 URL = "http://127.0.0.1:11434"
 LOOK_S = 2.0
 TRY_S = 60.0  # a model may have to be loaded first
-CONTEXT = 4_096
+CONTEXT = 8_192
 EMBEDS = ("bert", "embed")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import zlib
 from collections import Counter
 from importlib.resources import files
 
@@ -14,6 +15,12 @@ SAMPLES = files("processors.builtin") / "samples" / "govejle-page" / "pages"
 SLOW_S = {"oekolariet-foredrag": 3.0, "musikteatret-svanesoeen": 2.0}
 USUAL_S = 0.2
 LOOK_EVERY_S = 0.05
+PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1200 420">
+<defs><linearGradient id="sky" x2="0" y2="1"><stop stop-color="hsl(HUE,45%,28%)"/>
+<stop offset="1" stop-color="hsl(HUE,60%,72%)"/></linearGradient></defs>
+<rect width="1200" height="420" fill="url(#sky)"/><circle cx="930" cy="150" r="64" fill="#fff4d6"/>
+<path d="M0 330 Q200 230 420 310 T820 280 T1200 320 V420 H0Z" fill="hsl(HUE,40%,22%)"/>
+<path d="M0 380 Q300 310 600 370 T1200 360 V420 H0Z" fill="hsl(HUE,45%,14%)"/></svg>"""
 ROBOTS = "User-agent: *\nDisallow: /admin/\n"
 
 
@@ -27,6 +34,8 @@ class Pages:
                 Route("/robots.txt", self._robots),
                 Route("/det-sker/{name}", self._page),
                 Route("/travlt/{name}", self._busy),
+                Route("/billeder/{name}", self._picture),
+                Route("/media/{name}", self._picture),
             ]
         )
 
@@ -41,6 +50,11 @@ class Pages:
             return PlainTextResponse("Siden findes ikke", 404)
         await _think(request, SLOW_S.get(name, USUAL_S))
         return HTMLResponse(found.read_bytes())
+
+    async def _picture(self, request: Request) -> Response:
+        """A drawing, another one for each name."""
+        hue = zlib.crc32(request.path_params["name"].encode()) % 360
+        return Response(PICTURE.replace("HUE", str(hue)), media_type="image/svg+xml")
 
     async def _busy(self, request: Request) -> Response:
         """Overloaded when first asked, as a small site is after its newsletter went out."""

@@ -25,6 +25,7 @@ class Figures(msgspec.Struct, frozen=True):
     """The summary's figures that stand in no history."""
 
     jobs: int
+    stages: int  # jobs of the flow among them
     repeated: int  # submits sent twice with one idempotency key
     attempts: int
     dead: int
@@ -88,6 +89,23 @@ class Report:
             table.add_row(Text(question), Text(" ".join(answer.split())))
         self.console.print("", table)
 
+    def newsletter(self, rows: Sequence[tuple[str, str]]) -> None:
+        """What the newsletter holds; the last row is where it is."""
+        table = Table(
+            title="The newsletter",
+            title_justify="left",
+            box=None,
+            show_header=False,
+            pad_edge=False,
+        )
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in rows[:-1]:
+            table.add_row(name, Text(value))
+        self.console.print("", table)
+        name, place = rows[-1]  # not in the table: a path that is folded cannot be clicked
+        self.console.print(Text.assemble((f"{name}    ", "bold"), place), soft_wrap=True)
+
     def summary(self, history: History, figures: Figures) -> None:
         """What it took."""
         table = Table(
@@ -126,6 +144,7 @@ def _board(history: History, submitted: int, callbacks: int) -> Group:
         table.add_row(name, *cells)
     bar = Table.grid(padding=(0, 1))
     done = history.ended()
+    submitted = max(submitted, len(history.courses))
     bar.add_row(
         ProgressBar(total=max(1, submitted), completed=done, width=40),
         f"{done} of {submitted} jobs ended, {callbacks} callbacks received",
@@ -138,7 +157,7 @@ def _line(history: History, submitted: int, callbacks: int) -> str:
     active = {name: states.get((name, State.ACTIVE), 0) for name in ResourceClass}
     running = ", ".join(f"{count} {name}" for name, count in active.items() if count)
     return (
-        f"{history.ended()} of {submitted} jobs ended, "
+        f"{history.ended()} of {max(submitted, len(history.courses))} jobs ended, "
         f"running: {running or 'none'}, {callbacks} callbacks received"
     )
 
@@ -166,6 +185,7 @@ def _price(event: Mapping[str, Any]) -> str:
 def _summary_rows(history: History, figures: Figures) -> list[tuple[str, str]]:
     return [
         ("jobs", f"{figures.jobs}, {figures.repeated} of them submitted twice under one key"),
+        ("flows", f"1, of {figures.stages} more jobs"),
         ("attempts", str(figures.attempts)),
         ("reclaimed", f"{history.reclaimed} attempts of workers that fell silent"),
         ("fenced", f"{figures.fenced} late attempts that changed nothing"),

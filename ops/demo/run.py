@@ -9,9 +9,10 @@ from pathlib import Path
 from gateway.wire import JobView
 from ops.demo.family import Kin, living
 from ops.demo.ledger import Seen, duplicates, findings, told
+from ops.demo.newsletter import kept, told_of, whole
 from ops.demo.processes import Process
 from ops.demo.report import Figures, Report
-from ops.demo.scenario import Planned, everything, first_wave, second_wave, third_wave
+from ops.demo.scenario import WEEKLY, Planned, everything, first_wave, second_wave, third_wave
 from ops.demo.scene import Scene, opened
 from streams.clock import SystemClock
 from streams.model import ResourceClass, State
@@ -25,15 +26,18 @@ QUIET_LIMIT_S = 15.0
 ANSWERS_SHOWN = 3
 
 
-async def run(report: Report, folder: Path) -> list[str]:
-    """Play the demo in `folder` and print it; what is wrong, a sentence each."""
+async def run(report: Report, folder: Path, newsletter: Path) -> list[str]:
+    """Play the demo in `folder` and print it; what is wrong, a sentence each.
+
+    The issue that it writes goes to the file `newsletter`.
+    """
     async with opened(report, folder) as scene:
         orphans = await kill_first(scene)
         second = await scene.processes.worker("second")
         scene.report.step(f"worker second runs (process {second.pid})")
         await freeze(scene, second)
         orphans += await hand_over(scene, second)
-        wrong = await close_books(scene, orphans)
+        wrong = await close_books(scene, orphans, newsletter)
         if wrong:
             report.console.print(scene.processes.logs(), style="dim", markup=False)
     report.verdict(wrong)
@@ -82,13 +86,16 @@ async def hand_over(scene: Scene, second: Process) -> list[Kin]:
 async def submit(scene: Scene, wave: list[Planned]) -> None:
     """Submit jobs as their apps."""
     for planned in wave:
-        await scene.desk.submit(planned)
+        may_fail = (
+            scene.real is not None and planned.processor == WEEKLY
+        )  # a model may be too small
+        await scene.desk.submit(planned, or_ends=State.DEAD if may_fail else None)
         scene.watch.submitted = len(scene.desk.submissions)
     apps = len({planned.app for planned in wave})
     scene.report.step(f"{len(wave)} jobs of {apps} apps are submitted")
 
 
-async def close_books(scene: Scene, orphans: Collection[Kin]) -> list[str]:
+async def close_books(scene: Scene, orphans: Collection[Kin], newsletter: Path) -> list[str]:
     """Wait until all is quiet, print what came of it; what is wrong."""
     limit_s = REAL_END_LIMIT_S if scene.real else END_LIMIT_S
     if await until(lambda: _ended(scene), limit_s):
@@ -104,6 +111,8 @@ async def close_books(scene: Scene, orphans: Collection[Kin]) -> list[str]:
         left=living(orphans),
     )
     show(scene, seen)
+    await show_issue(scene, seen, newsletter)
+    scene.report.summary(scene.watch.history, figures(scene, seen))
     wrong = findings(seen)
     if not scene.watch.history.reclaimed:
         wrong.append("no worker died amid its work, so nothing was shown")
@@ -111,7 +120,7 @@ async def close_books(scene: Scene, orphans: Collection[Kin]) -> list[str]:
 
 
 def show(scene: Scene, seen: Seen) -> None:
-    """Print what was read, what was said, and the summary."""
+    """Print what was read and said."""
     told_of = [told(one) for one in seen.receipts if one.verified]
     results = {said.job_id: said.result for said in told_of}
     events = {
@@ -127,7 +136,17 @@ def show(scene: Scene, seen: Seen) -> None:
         if one.name in prompts and results.get(one.job_id)
     ]
     scene.report.answers(said[:ANSWERS_SHOWN], scene.model_source)
-    scene.report.summary(scene.watch.history, figures(scene, seen))
+
+
+async def show_issue(scene: Scene, seen: Seen, newsletter: Path) -> None:
+    """Keep the newsletter that was written, and print what is in it."""
+    written = next(one for one in seen.submissions if one.name == "newsletter")
+    answer = seen.answers.get(written.job_id)
+    if answer is None or answer.state is not State.SUCCEEDED:
+        scene.report.step(f"{scene.model_source} was not up to writing the newsletter")
+        return
+    file = kept(await whole(answer.result["html"]), newsletter)
+    scene.report.newsletter([*told_of(answer.result), ("read it", f"file://{file}")])
 
 
 def figures(scene: Scene, seen: Seen) -> Figures:
@@ -135,6 +154,7 @@ def figures(scene: Scene, seen: Seen) -> Figures:
     answers = [answer for answer in seen.answers.values() if answer]
     return Figures(
         jobs=len(seen.submissions),
+        stages=len(scene.watch.history.courses) - len(seen.submissions),
         repeated=scene.desk.repeated,
         attempts=sum(answer.attempt for answer in answers),
         dead=sum(answer.state is State.DEAD for answer in answers),
@@ -177,7 +197,9 @@ async def _taken_from(scene: Scene, worker: str, jobs: Collection[str]) -> bool:
 
 
 async def _ended(scene: Scene) -> bool:
-    return scene.watch.history.ended() >= len(scene.desk.submissions)
+    courses = scene.watch.history.courses
+    ids = [one.job_id for one in scene.desk.submissions]
+    return all(one in courses and courses[one].state.ended for one in ids)
 
 
 async def _quiet(scene: Scene) -> bool:

@@ -11,8 +11,13 @@ HIGH, NORMAL, LOW = Priority.HIGH, Priority.NORMAL, Priority.LOW
 ETYDE, GOVEJLE = "etyde", "govejle"
 APPS = (ETYDE, GOVEJLE)
 
+WEEKLY = "govejle-weekly"
 LONG_MS = 3_500  # longer than a lease of the demo, so that a worker surely stops amid it
-MODEL = "gen"
+
+PAGES = (
+    *("bygningen-gormsgade", "musikteatret-svanesoeen", "oekolariet-foredrag"),
+    *("jelling-aflyst", "spinderihallerne-hostile"),
+)
 
 FOR_CHILDREN = {
     "type": "object",
@@ -48,7 +53,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 def first_wave(pages: str) -> list[Planned]:
     """Something of everything; `pages` is the origin of the event pages."""
-    return [*_enrichments(pages), *_questions(), *_echoes(), *_failures(pages)]
+    return [*_enrichments(pages), _weekly(pages), *_questions(), *_echoes(), *_failures(pages)]
 
 
 def second_wave(pages: str) -> list[Planned]:
@@ -77,13 +82,23 @@ def everything(pages: str) -> list[Planned]:
 
 
 def _enrichments(pages: str) -> list[Planned]:
-    names = (
-        *("bygningen-gormsgade", "musikteatret-svanesoeen", "oekolariet-foredrag"),
-        *("jelling-aflyst", "spinderihallerne-hostile"),
-    )
-    read = [_page(name, f"{pages}/det-sker/{name}") for name in names]
+    read = [_page(name, f"{pages}/det-sker/{name}") for name in PAGES]
     read[0] = msgspec.structs.replace(read[0], repeated=True)
     return [*read, _page("overloaded-at-first", f"{pages}/travlt/bygningen-gormsgade", HIGH)]
+
+
+def _weekly(pages: str) -> Planned:
+    """The newsletter, of all pages and one that is gone: a flow of some twenty jobs."""
+    names = [*PAGES, "byparken-julesang"]
+    urls = {f"gv-{name}": f"{pages}/det-sker/{name}" for name in names}
+    given = {
+        "issue_date": "2026-11-27",
+        "pages": [
+            *({"event_id": name, "url": url} for name, url in urls.items()),
+            {"event_id": "gv-gone", "url": f"{pages}/nedlagt"},
+        ],
+    }
+    return Planned("newsletter", GOVEJLE, WEEKLY, given, timeout_s=300.0)
 
 
 def _questions() -> list[Planned]:

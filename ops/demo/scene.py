@@ -12,13 +12,13 @@ from ops.demo.pages import Pages
 from ops.demo.processes import Process, Processes
 from ops.demo.receiver import Receiver
 from ops.demo.report import Report
-from ops.demo.scenario import MODEL
 from ops.demo.watch import Watch
 from ops.embedded import EmbeddedRedis
 from ops.links import Engine, opened_engine
 from ops.settings import load
+from processors.dependencies.ollama_settings import default_models
 
-SIMULATED_SPEED = 12
+SIMULATED_SPEED = 20
 SETTINGS: dict[str, object] = {
     "engine.lease_ms": 3_000,  # short, so that a dead worker's jobs are taken over while you watch
     "engine.renew_ms": 1_000,
@@ -102,8 +102,8 @@ async def _open_ollama(processes: Processes, folder: Path, report: Report) -> Re
         report.step(f"Ollama {real.version} answers on {real.url}; {real.model} is used")
         processes.settings |= {
             "ollama.url": real.url,
-            f"ollama.models.{MODEL}.tag": real.model,
-            f"ollama.models.{MODEL}.num_ctx": CONTEXT,
+            **{f"ollama.models.{alias}.tag": real.model for alias in default_models()},
+            **{f"ollama.models.{alias}.num_ctx": CONTEXT for alias in default_models()},
         }
         return real
     simulator = await processes.start(

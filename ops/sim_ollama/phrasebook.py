@@ -6,7 +6,7 @@ anden=second at=to bag=behind balkonen=the_balcony balletkompagni=ballet_company
 banegården=the_station begynder=begins behøver=need billeder=pictures billet=ticket
 billetter=tickets blev=became blive=be bliver=becomes bog=book bruger=use bunden=the_bottom
 byen=town byttemarked=swap_market både=both bøger=books børn=children café=café dag=day dage=days
-danmarks=Denmark's danse=dance danser=dances de=the deltage=take_part dem=them den=the der=who
+danmarks=Denmark's danse=dance danser=dances de=the deltage=take_part dem=them den=the der=there
 deres=their det=it dig=you din=your du=you dykket=dived dørene=doors efter=after
 eftermiddag=afternoon egen=own egentlig=really eller=or elsker=loves en=a end=than er=is et=a
 familie=family familien=the_family film=films fire=four fjord=fjord fjorden=the_fjord flere=more
@@ -43,6 +43,8 @@ varm=warm ved=by vej=way vejlebandet=the_Vejle_band venner=friends verden=the_wo
 vinter=winter violin=violin virkelig=really viser=shows voksne=adults vores=our være=be
 værksted=workshop yngste=youngest åben=open åbent=open ålegræsset=the_eelgrass år=year
 året=the_year
+elskede=beloved fuldt=full symfoniorkester=symphony_orchestra runestenene=the_rune_stones
+bagefter=afterwards svanesøen=Swan_Lake klassisk=classical ballet=ballet
 """
 ENGLISH = {
     danish: english.replace("_", " ")

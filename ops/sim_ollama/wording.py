@@ -82,7 +82,7 @@ def translated(text: str, language: str) -> str:
     def said(match: re.Match[str]) -> str:
         word = match[0]
         low = word.lower()
-        if word[0] == "⟦" or (word[0].isupper() and match.start() and low not in known):
+        if word[0] == "⟦" or (word[0].isupper() and low not in known):  # a name, most likely
             return word
         other = known.get(low) or _made_up(low, language)
         return other[:1].upper() + other[1:] if word[0].isupper() else other

@@ -15,7 +15,7 @@ def test_the_exit_code_tells_what_the_books_say(
 ) -> None:
     folders: list[Path] = []
 
-    async def play(report: Report, folder: Path) -> list[str]:
+    async def play(report: Report, folder: Path, newsletter: Path) -> list[str]:
         folders.append(folder)
         return wrong
 

@@ -29,9 +29,10 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output = folder / "output.txt"
+        self.newsletter = folder / "newsletter.html"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ops.cli", "demo"],
+                [sys.executable, "-m", "ops.cli", "demo", "--newsletter", str(self.newsletter)],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, "TMPDIR": str(folder)},
@@ -75,6 +76,12 @@ def test_nothing_is_lost_and_nothing_is_done_twice(demo: Demo) -> None:
     assert "SIGKILL for worker first, which ran" in demo.text
     for title in ("Gormsgade & venner", "Svanesøen", "Julekoncert ved runestenene"):
         assert title in demo.text
+    page = demo.newsletter.read_text("utf-8")
+    for line in ("Friday 11 December, 20:00–23:30", "Byparken", "Saturday 16 January, 19:30"):
+        assert line in page
+    assert "Julekoncert" not in page  # it is cancelled
+    assert "HACKED" not in page
+    assert f"file://{demo.newsletter}" in demo.text
     assert "\x1b" not in demo.text  # not a terminal: no colour, nothing that moves
     assert demo.left() == []
 

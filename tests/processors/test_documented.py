@@ -29,7 +29,7 @@ async def shown(which: str, name: str) -> str:
     if which == "in":
         return pretty(json.loads(sample.payload))
     (found,) = cast.processors
-    fakes = {"ollama": ScriptedOllama(*sample.answers)}
+    fakes = {"ollama": ScriptedOllama(*sample.answers), "http": object()}  # pages come along
     needed = {one: fakes[one] for one in found.manifest.dependencies if one in fakes}
     result: Any = (await run_processor(found.function, sample.payload, **needed)).result
     return pretty({key: value for key, value in result.items() if key != "meta"})
