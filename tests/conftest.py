@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -13,6 +14,9 @@ from redis.backoff import NoBackoff
 from ops.redis_binary import RedisBinary, installed
 from tests.support.leaks import leaks
 from tests.support.redis_server import RedisServer
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # no test asserts times
+hypothesis.settings.load_profile("unhurried")
 
 HOMES = pytest.StashKey[tuple[str, str]]()
 ENGINE = ("redis", "model", "journal")  # where versions of the server make a difference

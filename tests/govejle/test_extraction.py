@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import processors.builtin
@@ -75,7 +75,6 @@ def test_a_fact_is_taken_only_with_a_quote_that_bears_it_out(
     assert bool(found.warnings) == (taken is None)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(Fact, st.sampled_from(["price_min_dkk", "start_local"]), st.text(), st.text())

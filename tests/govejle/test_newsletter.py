@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
@@ -252,7 +252,6 @@ async def test_a_mail_that_is_too_long_loses_its_last_events_and_says_so() -> No
     assert len(late) + len(result["used_event_ids"]) == 45
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=60))
 def test_escaped_text_reads_as_it_was(text: str) -> None:
     line = " ".join(text.split())

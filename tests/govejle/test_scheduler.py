@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import processors.builtin
@@ -86,7 +86,6 @@ async def test_the_past_and_zones_that_are_none_are_refused(field: str, value: s
     assert ending.error.path == f"$.{field}"
 
 
-@settings(deadline=None)
 @given(LOCAL)
 def test_an_instant_shows_the_wall_time_asked_for_unless_the_clock_skips_it(
     asked: datetime,
@@ -102,7 +101,6 @@ def test_an_instant_shows_the_wall_time_asked_for_unless_the_clock_skips_it(
         assert (at + timedelta(hours=1)).astimezone(ZONE).replace(tzinfo=None) == asked
 
 
-@settings(deadline=None)
 @given(LOCAL, st.times(), st.times())
 def test_nothing_is_sent_in_quiet_hours_or_before_it_is_asked(
     asked: datetime, start: time, end: time

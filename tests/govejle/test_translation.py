@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import processors.builtin
@@ -81,14 +81,12 @@ async def run(payload: object, *answers: Any) -> tuple[Ending, ScriptedOllama]:
     return await run_processor(govejle_translation, payload, ollama=model), model
 
 
-@settings(deadline=None)
 @given(DANISH, st.booleans())
 @example(BODY, True)
 def test_masking_and_unmasking_is_the_identity(text: str, is_html: bool) -> None:
     assert MASKER.mask(text, is_html=is_html).original() == text
 
 
-@settings(deadline=None)
 @given(DANISH | st.text(alphabet="<>pdiv/!-script \"'=x\n"), st.booleans())
 @example("<div><p>a</p>b<script>if (a<b) '<p>'</script><!-- <p> -->c<br>d</div>", True)
 def test_the_pieces_of_a_field_are_the_field(text: str, is_html: bool) -> None:
