@@ -4,6 +4,8 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
@@ -13,6 +15,7 @@ from rich.console import Console
 from gateway.redaction import redact
 from ops.settings import LogSettings
 from streams.attempt import HELD
+from streams.errors import ConfigError
 from streams.keyspace import FLOW
 from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped
 from streams.telemetry import (
@@ -36,12 +39,17 @@ COLOURS = {logging.DEBUG: 2, logging.INFO: 32, logging.WARNING: 33, logging.ERRO
 
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Send every logger's records to `stream`, standard error by default. Replaces what was set."""
-    target = stream or sys.stderr
-    as_text = settings.format == "text" or (settings.format == "auto" and target.isatty())
-    handler = logging.StreamHandler(target)
+    """Send every logger's records to the settings' file, else to `stream` or standard error.
+
+    Replaces what was set. Raises ConfigError when the file cannot be written.
+    """
+    target = None if settings.file else stream or sys.stderr
+    on_terminal = target is not None and target.isatty()
+    as_text = settings.format == "text" or (settings.format == "auto" and on_terminal)
+    handler = logging.StreamHandler(target) if target else _opened(settings.file)
     handler.addFilter(name_attempt)
-    handler.setFormatter(TextFormatter(in_colour(target)) if as_text else JsonFormatter())
+    colours = target is not None and in_colour(target)
+    handler.setFormatter(TextFormatter(colours) if as_text else JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
@@ -79,6 +87,13 @@ def ids_of(lease: Lease) -> dict[str, object]:
         "attempt": lease.attempt,
         **({"trace_id": trace_id(lease.trace)} if lease.trace else {}),
     }
+
+
+def _opened(file: str) -> logging.Handler:
+    try:
+        return WatchedFileHandler(Path(file).expanduser(), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"log.file: {error}") from error
 
 
 class JsonFormatter(logging.Formatter):

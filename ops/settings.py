@@ -63,10 +63,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How is logged, always to standard error."""
+    """How is logged: to standard error, or to a file that something else rotates."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"  # auto: text on a terminal, else JSON
+    file: str = ""  # opened anew when it was renamed; empty: standard error
 
 
 class ClientSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

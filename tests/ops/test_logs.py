@@ -4,6 +4,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from gateway.redaction import redact
 from ops.logs import AttemptLines, configure
 from ops.settings import LogSettings
 from streams.attempt import HELD
+from streams.errors import ConfigError
 from streams.model import Again, Dead, Done, Fault, Lane, Lease, Priority, ResourceClass, Settled
 from streams.telemetry import (
     AttemptJudged,
@@ -48,6 +50,8 @@ def _restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     yield
+    for opened in set(root.handlers) - set(handlers):
+        opened.close()
     root.handlers = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
@@ -199,3 +203,15 @@ def test_a_chore_that_fails_at_every_tick_is_told_of_once_in_a_while() -> None:
     failed = [ChoreFailed(name, "Redis is away") for name in ("sweeper", "janitor") * 30]
     written = [json.loads(line) for line in lines(LogSettings(), *failed)]
     assert [one["chore"] for one in written] == ["sweeper", "janitor"]
+
+
+def test_a_file_that_was_renamed_is_opened_anew(tmp_path: Path) -> None:
+    path = tmp_path / "worker.log"
+    configure(LogSettings(file=str(path)))
+    logging.getLogger("roughneck").warning("before")
+    path.rename(tmp_path / "worker.log.0")
+    logging.getLogger("roughneck").warning("after")
+    assert json.loads(path.read_text())["message"] == "after"
+    assert json.loads((tmp_path / "worker.log.0").read_text())["message"] == "before"
+    with pytest.raises(ConfigError, match=r"log\.file"):
+        configure(LogSettings(file=str(tmp_path / "none" / "worker.log")))
