@@ -1,5 +1,7 @@
 """Jobs over HTTP: submit, look, wait, cancel, run again."""
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 from starlette.responses import Response
 
@@ -12,6 +14,7 @@ from gateway.explain import explain, foretold
 from gateway.making import accepted_as, make_job, origin_of, wait_of
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import KeyReused, MalformedJson, RangeRefused, is_outage, problem_of
+from gateway.shadows import shade
 from gateway.submission import Origin, check_payload_size
 from gateway.wire import (
     Aware,
@@ -24,6 +27,7 @@ from gateway.wire import (
     JobRequest,
     JobView,
     PageView,
+    ShadowTarget,
     links_of,
     milliseconds,
 )
@@ -68,6 +72,7 @@ async def submit(call: Call) -> Response:
     await call.admit(1)
     (submitted,) = await accept(call.parts, [job])
     submitted = accepted_as(job, submitted)
+    shadows = await _shade(call, [(job, request.shadow, submitted)])
     wait_s = wait_of(call)
     headers = {"location": f"/v1/jobs/{submitted.id}"}
     if wait_s is not None:
@@ -75,7 +80,7 @@ async def submit(call: Call) -> Response:
         ended = await _ended_view(call, submitted.id, wait_s)
         if ended is not None:
             return answer(ended, 200, headers)
-    return answer(_accepted(submitted), 202, headers)
+    return answer(shown(_accepted(submitted), request.shadow, shadows), 202, headers)
 
 
 async def submit_batch(call: Call) -> Response:
@@ -85,17 +90,19 @@ async def submit_batch(call: Call) -> Response:
     if len(request.jobs) > settings.batch_jobs_max:
         raise TooLarge(f"more than {settings.batch_jobs_max} jobs")
     origin = origin_of(call)
-    judged: list[NewJob | Trouble] = []
+    judged: list[Judged | Trouble] = []
     for index, item in enumerate(request.jobs):
         judged.append(await _judge(call, item, origin, index))
-    jobs = [job for job in judged if isinstance(job, NewJob)]
-    await call.admit(len(jobs))
-    submitted = await accept(call.parts, jobs) if jobs else []
+    good = [one for one in judged if isinstance(one, Judged)]
+    await call.admit(len(good))
+    submitted = await accept(call.parts, [one.job for one in good]) if good else []
+    pairs = zip(good, submitted, strict=True)
+    shadows = await _shade(call, [(one.job, one.shadow, was) for one, was in pairs])
     answers = iter(submitted)
     items: list[BatchAnswer] = []
     for index, one in enumerate(judged):
-        if isinstance(one, NewJob):
-            items.append(_item_answer(index, one, next(answers)))
+        if isinstance(one, Judged):
+            items.append(_item_answer(index, one, next(answers), shadows))
         else:
             items.append(_refused(index, one))
     accepted = sum(item.job is not None for item in items)
@@ -190,7 +197,14 @@ async def visible_job(call: Call, job_id: str) -> Job:
     raise UnknownJob(f"there is no job {job_id[:100]}")
 
 
-async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> NewJob | Trouble:
+class Judged(msgspec.Struct, frozen=True):
+    """One item of a batch that can be accepted."""
+
+    job: NewJob
+    shadow: ShadowTarget | None
+
+
+async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> Judged | Trouble:
     """The job of one item of a batch, or why there is none."""
     if origin.idempotency_key:
         key = f"{origin.idempotency_key}#{index}"
@@ -198,14 +212,38 @@ async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> N
     try:
         request = decode(item, JobRequest)
         check_payload_size(request.payload, call.parts.settings.body_max_bytes)
-        return await make_job(call.parts, request, origin)
+        return Judged(await make_job(call.parts, request, origin), request.shadow)
     except (Rejected, OutOfMemory, ClassFull, Undecided) as error:
         return error
 
 
-def _item_answer(index: int, job: NewJob, submitted: Submitted) -> BatchAnswer:
+async def _shade(
+    call: Call, asked: Sequence[tuple[NewJob, ShadowTarget | None, Submitted]]
+) -> dict[str, str]:
+    """Ids of the shadows of jobs that are new, by job."""
+    wanted = [
+        (job, target)
+        for job, target, submitted in asked
+        if target is not None and submitted.created and submitted.id == job.id
+    ]
+    return await shade(call.parts, wanted) if wanted else {}
+
+
+def shown(
+    accepted: JobAccepted, asked: ShadowTarget | None, shadows: Mapping[str, str]
+) -> JobAccepted:
+    """The answer, with the shadow where one was asked for."""
+    if asked is None:
+        return accepted
+    return msgspec.structs.replace(accepted, shadow=shadows.get(accepted.id))
+
+
+def _item_answer(
+    index: int, one: Judged, submitted: Submitted, shadows: Mapping[str, str]
+) -> BatchAnswer:
     try:
-        return BatchAnswer(index, 202, _accepted(accepted_as(job, submitted)))
+        accepted = _accepted(accepted_as(one.job, submitted))
+        return BatchAnswer(index, 202, shown(accepted, one.shadow, shadows))
     except Rejected as error:
         return _refused(index, error)
 

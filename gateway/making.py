@@ -30,6 +30,8 @@ async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> 
     """The job of a submit, which may name a flow. Raises what is wrong with it."""
     flow = await _flow_named(parts, request.processor)
     if flow is not None:
+        if request.shadow is not None:
+            raise InvalidInput("a flow has no shadow", "$.shadow")
         plan = await _plan(parts, request, flow, origin)
         _check_lanes(parts, plan.lanes)
         parts.acceptor.check(plan.job.lane, plan.job.unique)

@@ -70,6 +70,13 @@ class CallbackTarget(Request, frozen=True):
     events: Events = EVERY_ENDING
 
 
+class ShadowTarget(Request, frozen=True):
+    """Which processor is to run the payload too, only to be compared, for which share of jobs."""
+
+    processor: Name
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
 class JobRequest(Request, frozen=True):
     """A job to submit. What is left out comes from the processor's manifest."""
 
@@ -87,6 +94,7 @@ class JobRequest(Request, frozen=True):
     on_conflict: Conflict = Conflict.REFUSE
     unique_for_s: Annotated[float, Meta(gt=0, le=WEEK_S)] | None = None  # or until the job ends
     idempotency_key: IdempotencyKey | None = None  # wins over the header, for items of a batch
+    shadow: ShadowTarget | None = None
 
 
 class BatchRequest(Request, frozen=True):
@@ -104,12 +112,16 @@ class JobLinks(msgspec.Struct, frozen=True):
 
 
 class JobAccepted(msgspec.Struct, frozen=True):
-    """A submitted job. `created` is False when this idempotency key had submitted it before."""
+    """A submitted job. `created` is False when this idempotency key had submitted it before.
+
+    `shadow` is there when one was asked for: the id of its shadow, or null when it has none.
+    """
 
     id: str
     state: State
     created: bool
     links: JobLinks
+    shadow: str | UnsetType | None = UNSET
 
 
 class BatchAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

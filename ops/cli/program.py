@@ -49,6 +49,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "processors": ("registry:processors", "Processors: try, begin, list them."),
         "usage": ("usage:usage", "What models were used for: tokens, seconds, loads."),
         "schedules": ("schedules:schedules", "Jobs by cron line or interval."),
+        "shadow": ("shadow:shadow", "Jobs that were also run by another processor."),
         "endpoints": ("endpoints:endpoints", "Where apps may be called back."),
         "callbacks": ("callbacks:callbacks", "Callbacks: list, show and replay them."),
         "journal": ("journal:journal", "What gateways accepted and Redis may not have."),
