@@ -55,6 +55,7 @@ def new_job(
         trace=origin.trace,
         digest=digest_of(card.name, payload) if key else "",
         unique=unique_of(request),
+        fresh=request.fresh,
     )
 
 

@@ -93,6 +93,7 @@ class JobRequest(Request, frozen=True):
     unique_key: Tag | None = None  # one job of the app at a time has it
     on_conflict: Conflict = Conflict.REFUSE
     unique_for_s: Annotated[float, Meta(gt=0, le=WEEK_S)] | None = None  # or until the job ends
+    fresh: bool = False  # ask a model even where a result of the same input is kept
     idempotency_key: IdempotencyKey | None = None  # wins over the header, for items of a batch
     shadow: ShadowTarget | None = None
 

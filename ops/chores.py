@@ -48,6 +48,7 @@ class OllamaWatch:
     def __init__(self, ollama: OllamaProvider, worker: Worker) -> None:
         self._ollama = ollama
         self._worker = worker
+        ollama.told = self._told
 
     async def tick(self) -> None:
         """Ask; while Ollama is away the worker believes what it knew."""
@@ -56,6 +57,9 @@ class OllamaWatch:
             self._worker.resident = await self._ollama.resident()
         except HostAway as error:
             raise Unavailable(f"Ollama: {error}") from error
+
+    def _told(self, resident: str) -> None:
+        self._worker.resident = resident
 
 
 class Minder(Service):

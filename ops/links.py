@@ -36,6 +36,7 @@ from streams.keyspace import Keyspace
 from streams.learned import LearnedTimes
 from streams.outlook import OutlookReader
 from streams.overview import OverviewReader
+from streams.results import KeptResults
 from streams.schedules import ScheduleStore
 from streams.scripts import translated
 from streams.usage_sums import UsageSums
@@ -65,6 +66,7 @@ class Engine:
     learned: LearnedTimes
     outlooks: OutlookReader
     forecasts: Forecasts
+    results: KeptResults
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -155,6 +157,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         learned=LearnedTimes(broker.scripts),
         outlooks=OutlookReader(redis, keyspace),
         forecasts=Forecasts(redis, keyspace),
+        results=KeptResults(redis, keyspace, broker.scripts),
     )
 
 

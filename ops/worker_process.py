@@ -28,6 +28,7 @@ from processors.sdk.flows import check_against, discover_flows, flow_card
 from processors.sdk.host import Host
 from processors.sdk.named_flow import NamedFlow
 from processors.sdk.registry import Registry
+from processors.sdk.remembered import Remembered
 from streams.clock import SystemClock
 from streams.directory import FlowCard, WorkerCard
 from streams.errors import ConfigError, Unavailable
@@ -85,7 +86,9 @@ class WorkerProcess(Service):
         self._engine = engine_over(control, settings)
         self._logs = LogKeeper(self._engine.control, redact)
         self._learner = Learner(self._engine.learned)
-        host = Host(registry, providers(settings, ollama, self._engine), settings.processors)
+        remembered = Remembered(self._engine.results, ollama.fingerprint)
+        given = providers(settings, ollama, self._engine)
+        host = Host(registry, given, settings.processors, remembered)
         await self._begin(host)
         await self._begin(Connected([control, bell]))
         plan = await self._plan(registry, ollama)

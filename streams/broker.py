@@ -1,6 +1,6 @@
 """The write path: everything that changes a job's state is one script, called here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from streams.blobs import PIECE_BYTES, read_whole
@@ -44,12 +44,17 @@ class Broker:
     """Submits jobs, leases them, settles them. Every method may raise errors.Unavailable."""
 
     def __init__(
-        self, redis: Client, keyspace: Keyspace, settings: EngineSettings | None = None
+        self,
+        redis: Client,
+        keyspace: Keyspace,
+        settings: EngineSettings | None = None,
+        sources: Mapping[str, str] | None = None,
     ) -> None:
+        """`sources` are scripts in place of the engine's own, for measurements and tests."""
         self.settings = settings or EngineSettings()
         self.keyspace = keyspace
         self._redis = redis
-        self.scripts = Scripts(redis, keyspace, self.settings)
+        self.scripts = Scripts(redis, keyspace, self.settings, sources)
         self._lanes: dict[str, Lane] = {}
 
     async def submit(
@@ -96,7 +101,7 @@ class Broker:
     def _lease(self, row: Sequence[bytes], call: Take) -> Lease:
         lane = text(row[2])
         known = self._lanes.get(lane) or self._lanes.setdefault(lane, Lane.parse(lane))
-        attempts_max, timeout_ms, backoff_ms, backoff_max_ms = map(int, row[6].split())
+        attempts_max, timeout_ms, backoff_ms, backoff_max_ms, *fresh = map(int, row[6].split())
         return Lease(
             job_id=text(row[0]),
             token=text(row[1]),
@@ -114,6 +119,7 @@ class Broker:
             tags=tuple(text(row[9]).split()),
             trace=text(row[10]),
             payload=row[11],
+            fresh=bool(fresh),
             flow=text(row[12]) if len(row) > 12 else "",
             stage=text(row[13]) if len(row) > 12 else "",
         )
@@ -296,6 +302,7 @@ def take_row(call: Take) -> list[Argument]:
 def submit_row(job: NewJob) -> list[Argument]:
     """The arguments of one job, in the order of submit.lua."""
     limits = f"{job.attempts_max} {job.timeout_ms} {job.backoff_ms} {job.backoff_max_ms}"
+    limits += " 1" if job.fresh else ""
     return [
         job.id,
         job.lane.name,

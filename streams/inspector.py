@@ -238,7 +238,7 @@ def parse_job(job_id: str, row: Mapping[bytes, Any]) -> Job:
     def number(name: str) -> int:
         return int(field(name) or 0)
 
-    attempts_max, timeout_ms, _, _ = map(int, field("limits").split())
+    attempts_max, timeout_ms, *_ = map(int, field("limits").split())
     code = field("code")
     return Job(
         id=job_id,

@@ -38,6 +38,8 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     flow_fans        SET     while in use   flow|round|stage: stages that fan out over a list
     flows_           ZSET    by retention   an app's flows by when they were submitted
     usage_           HASH    400 days       by day: what was used of models, by app|processor|model
+    cached_          STRING  as its processor says  a result, by everything it depends on
+    cached_results   ZSET    permanent      kept results by when they go
     learned          HASH    permanent      how long things take, how far estimates are off
     forecasts        HASH    1 day          estimates of starts that wait to be compared
     shipped          HASH    permanent      a gateway's journal sequence that Redis has
@@ -77,7 +79,7 @@ COURIERS = "couriers"  # the consumer group of every lane of callbacks
 PLAIN = frozenset(
     (
         *("gate", "counts", "tallies", "blocked", "expiring", "limits", "events", "apps"),
-        *("flow_steps", "flow_fans", "learned", "forecasts"),
+        *("flow_steps", "flow_fans", "learned", "forecasts", "cached_results"),
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callback_lanes", "callback_leases"),
         *("callback_hosts", "callback_due", "callback_dead", "callback_done", "callback_counts"),
@@ -103,6 +105,7 @@ PREFIXES = frozenset(
             "unique_",
             "pace_",
             "usage_",
+            "cached_",
         ),
     )
 )

@@ -115,6 +115,7 @@ class NewJob(msgspec.Struct, frozen=True):
     trace: str = ""  # W3C traceparent, passed on to logs and callbacks
     digest: str = ""  # of processor and payload, where an idempotency key made the id
     unique: UniqueKey | None = None
+    fresh: bool = False  # a result that is kept of the same input will not do
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -152,6 +153,7 @@ class Lease(msgspec.Struct, frozen=True):
     trace: str = ""
     flow: str = ""  # of a stage's job: its flow
     stage: str = ""  # `name`, or `name:index` of one item
+    fresh: bool = False  # it wants no kept result
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -89,6 +89,7 @@ def bound_settings(settings: EngineSettings) -> dict[str, int]:
         "take_payload_max_bytes": settings.take_payload_max_bytes,
         "payload_inline_max_bytes": settings.payload_inline_max_bytes,
         "tokens_max_bytes": settings.tokens_max_bytes,
+        "cache_entries_max": settings.cache_entries_max,
         "usage_retention_ms": settings.usage_retention_s * 1000,
     }
 

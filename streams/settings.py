@@ -15,6 +15,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_jobs_max: int = 1_000_000  # of an app's ended jobs, and of its dead letters; 0: any
     retention_bytes_max: int = 1024 * 1024 * 1024  # of either, about; 0: any
     usage_retention_s: int = 400 * 86_400  # sums of what models were used for, by day
+    cache_entries_max: int = 10_000  # results kept for those who ask the same again
     events_max: int = 100_000  # events kept, roughly: a fifth to twice as many (decision 6)
     crashes_max: int = 3  # leases lost to a dead worker before the job becomes a dead letter
     take_payload_max_bytes: int = 256 * 1024  # payloads inlined in one answer of take

@@ -3,7 +3,10 @@
 from rich.console import Console
 from rich.table import Table
 
+from ops.bench.dispatch import Compared
+from ops.bench.replay import Replayed, Waits
 from ops.bench.run import Figures
+from streams.model import Priority
 
 
 def show(figures: Figures, console: Console) -> None:
@@ -33,3 +36,37 @@ def show(figures: Figures, console: Console) -> None:
     )
     console.print(other)
     console.print(f"Results and events kept, every write fenced; {log}; Redis on a unix socket.")
+
+
+def show_dispatch(compared: Compared, console: Console) -> None:
+    """Print the table of policies, and what an outage does."""
+    title = f"{compared.hours:g} h of work; without loads it takes {compared.load:.0%} of the time"
+    table = Table(title=title)
+    table.add_column("policy")
+    for column in ("done/h", "swaps/h", "loading", *(f"{one} p50 / p99" for one in Priority)):
+        table.add_column(column, justify="right")
+    for row in compared.policies:
+        table.add_row(*dispatch_cells(row))
+    console.print(table)
+    outage = compared.outage
+    console.print(
+        f"After {outage.hours:g} h without a worker, {outage.backlog:,} jobs behind: an urgent job "
+        f"that comes with its return waits {outage.first_s:.0f} s, one five minutes later "
+        f"{outage.later_s:.0f} s."
+    )
+    beside = max((row.beside_s for row in compared.policies), default=0.0)
+    console.print(
+        f"Waits are in seconds, from submit to the start of the answer, loads included. At "
+        f"{compared.speed:g} times the clock the platform itself took up to {beside:.1f} s a job."
+    )
+
+
+def dispatch_cells(row: Replayed) -> list[str]:
+    """One policy's line."""
+    waits = [_pair(row.waits.get(priority)) for priority in Priority]
+    rates = [f"{row.done_per_h:.1f}", f"{row.swaps_per_h:.1f}", f"{row.swap_share:.1%}"]
+    return [row.policy, *rates, *waits]
+
+
+def _pair(waits: Waits | None) -> str:
+    return f"{waits.p50_s:,.0f} / {waits.p99_s:,.0f}" if waits else ""

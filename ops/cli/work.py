@@ -207,6 +207,7 @@ Examples:
     help="Seconds that one attempt may take.",
 )
 @click.option("--tag", "tags", multiple=True, help="A tag; repeat it.")
+@click.option("--fresh", is_flag=True, help="Take no result that is kept of the same input.")
 @click.option("--unique", "unique_key", metavar="KEY", help="One job of the app at a time has it.")
 @click.option(
     "--on-conflict",

@@ -18,8 +18,9 @@ from ops.sim_ollama.answering import Answerer
 from ops.sim_ollama.clock import ScaledClock, timestamp
 from ops.sim_ollama.faults import Fault, Faults, FaultTable, Kind
 from ops.sim_ollama.inference import Inference, ListBody, ordered_status, while_connected
+from ops.sim_ollama.library import Library
 from ops.sim_ollama.log import SimLog
-from ops.sim_ollama.models import SimConfig, digest, full_name
+from ops.sim_ollama.models import SimConfig, full_name
 from ops.sim_ollama.scheduler import Busy, LoadFailed, Runner, Scheduler, Wanted
 from ops.sim_ollama.text import token_count
 from ops.sim_ollama.wire import Problem, parse_asked, parse_body, parse_keep_alive
@@ -39,6 +40,7 @@ def build(config: SimConfig | None = None, power_cut: PowerCut | None = None) ->
 
 class _Sim:
     def __init__(self, config: SimConfig, power_cut: PowerCut | None) -> None:
+        config = msgspec.structs.replace(config, models=dict(config.models))
         self._config = config
         self._power_cut = power_cut
         self._clock = ScaledClock(config.speed)
@@ -47,6 +49,7 @@ class _Sim:
         self._faults = FaultTable(rng)
         self._scheduler = Scheduler(config, self._clock, self._log, rng)
         self._answerer = Answerer(config, self._clock, self._scheduler)
+        self._library = Library(config.models, self._clock)
 
     def app(self) -> Starlette:
         routes = [
@@ -58,6 +61,8 @@ class _Sim:
             Route("/api/generate", self.infer, methods=["POST"]),
             Route("/api/chat", self.infer, methods=["POST"]),
             Route("/api/embed", self.embed, methods=["POST"]),
+            Route("/api/pull", self.pull, methods=["POST"]),
+            Route("/api/delete", self.delete, methods=["DELETE"]),
             Route("/_sim/faults", self.faults, methods=["GET", "POST", "DELETE"]),
             Route("/_sim/log", self.log, methods=["GET"]),
             Route("/_sim/state", self.state, methods=["GET"]),
@@ -115,6 +120,22 @@ class _Sim:
         except Problem as problem:
             return _problem(problem)
         return Inference(asked, faults, self._answerer, self._log, self._clock)
+
+    async def pull(self, request: Request) -> Response:
+        faults = self._faults.draw("/api/pull")
+        try:
+            ordered_status(faults)
+            return await self._library.pull(await request.body(), faults)
+        except Problem as problem:
+            return _problem(problem)
+
+    async def delete(self, request: Request) -> Response:
+        try:
+            name = self._library.delete(await request.body())
+        except Problem as problem:
+            return _problem(problem)
+        self._scheduler.expire(name)
+        return Response(status_code=200)
 
     async def embed(self, request: Request) -> Response:
         body = await request.body()
@@ -247,18 +268,18 @@ class _Sim:
             "model": name,
             "modified_at": MODIFIED_AT,
             "size": spec.size_bytes,
-            "digest": digest(name),
+            "digest": self._library.digest(name),
             "details": spec.details(),
             "capabilities": spec.capabilities,
         }
 
     def _resident(self, runner: Runner) -> dict[str, object]:
-        spec = self._config.models[runner.model]
+        spec = self._library.known[runner.model]
         return {
             "name": runner.model,
             "model": runner.model,
             "size": spec.size_bytes,
-            "digest": digest(runner.model),
+            "digest": self._library.digest(runner.model),
             "details": spec.details(),
             "expires_at": timestamp(self._left_s(runner)),
             "size_vram": spec.size_bytes,

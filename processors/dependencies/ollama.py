@@ -1,10 +1,13 @@
 """The dependency `ollama`: one local model host, asked by one attempt at a time."""
 
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import msgspec
 
 from processors.dependencies import Attempt
 from processors.dependencies.asking import Answer, Ask, Purpose, seed_of
@@ -53,6 +56,7 @@ class OllamaProvider:
         self.host = host_identity(settings)
         self._slot = HostSlot(Path(settings.runtime_dir), self.host)
         self._server: OllamaHost | None = None
+        self.told: Callable[[str], None] = lambda name: None  # the alias that is in memory now
 
     @property
     def pool(self) -> str:
@@ -61,7 +65,7 @@ class OllamaProvider:
 
     async def open(self) -> None:
         """Make the clients; nothing is sent."""
-        self._server = OllamaHost(self._settings, self._clock)
+        self._server = OllamaHost(self._settings, self._clock, self._loaded)
 
     async def check(self) -> None:
         """Return when Ollama answers. Raises Unavailable with the address that was tried."""
@@ -90,6 +94,20 @@ class OllamaProvider:
         aliases = self._settings.models.items()
         return tuple(name for name, alias in aliases if full_tag(alias.tag) in tags)
 
+    async def fingerprint(self, name: str) -> str:
+        """What decides an alias' answers: the model's digest and load-time options.
+
+        Empty when the model is not pulled, and while Ollama is away.
+        """
+        alias = self._settings.models.get(name)
+        try:
+            digest = (await self._opened.digests()).get(full_tag(alias.tag), "") if alias else ""
+        except HostAway:
+            return ""
+        if alias is None or not digest:
+            return ""
+        return f"{digest} {msgspec.json.encode(alias.options, order='sorted').decode()}"
+
     async def tags(self) -> tuple[str, ...]:
         """Every model that is pulled, by Ollama's name. Raises HostAway."""
         return await self._opened.tags()
@@ -107,6 +125,9 @@ class OllamaProvider:
                 if matches(resident, alias):
                     return name
         return ""
+
+    def _loaded(self, alias: ModelAlias) -> None:
+        self.told(next(name for name, one in self._settings.models.items() if one == alias))
 
     @property
     def _opened(self) -> OllamaHost:

@@ -1,7 +1,7 @@
 """One Ollama server: what it has, loading, asking; every error translated to ours."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
@@ -39,9 +39,15 @@ class Resident(msgspec.Struct, frozen=True):
 class OllamaHost:
     """The server behind one URL. Does not see to it that only one asks at a time."""
 
-    def __init__(self, settings: OllamaSettings, clock: Clock) -> None:
-        """Opens nothing until the first call."""
+    def __init__(
+        self,
+        settings: OllamaSettings,
+        clock: Clock,
+        loaded: Callable[[ModelAlias], None] = lambda alias: None,
+    ) -> None:
+        """Opens nothing until the first call; `loaded` is told of each model that is in memory."""
         self._settings = settings
+        self._loaded = loaded
         self._clock = clock
         timeout = httpx.Timeout(
             None, connect=settings.connect_timeout_s, write=30.0, pool=settings.connect_timeout_s
@@ -69,10 +75,14 @@ class OllamaHost:
 
     async def tags(self) -> tuple[str, ...]:
         """The models that are pulled. Raises HostAway."""
+        return tuple(await self.digests())
+
+    async def digests(self) -> dict[str, str]:
+        """The digest of each model that is pulled, by its name. Raises HostAway."""
         with _translated(self._settings.url):
             async with asyncio.timeout(self._settings.answer_timeout_s):
                 listed = await self._client.list()
-        return tuple(model.model for model in listed.models if model.model)
+        return {model.model: model.digest or "" for model in listed.models if model.model}
 
     async def residents(self) -> tuple[Resident, ...]:
         """The models in memory, the one that stays longest first. Raises HostAway."""
@@ -121,6 +131,7 @@ class OllamaHost:
                     await self._exhaust({"model": alias.tag, "options": alias.options})
         except HostAway as away:
             raise self._blamed(away) from away.__cause__
+        self._loaded(alias)
 
     async def chat(self, alias: ModelAlias, ask: Ask, seed: int) -> AsyncGenerator[Any]:
         """The parts of the answer as the client gives them, up to the one that is `done`.

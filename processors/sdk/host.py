@@ -14,6 +14,7 @@ from processors.sdk.declaration import Processor
 from processors.sdk.frames import Raised
 from processors.sdk.injection import Injector
 from processors.sdk.registry import Registry
+from processors.sdk.remembered import Remembered
 from processors.sdk.settings import ProcessorSettings
 from processors.sdk.threads import ThreadAttempt, ThreadCall
 from streams.errors import Crashed, Retry
@@ -32,11 +33,13 @@ class Host(Service):
         registry: Registry,
         providers: Iterable[Provider],
         settings: ProcessorSettings | None = None,
+        remembered: Remembered | None = None,
     ) -> None:
         """Runs the processors of `registry` with the dependencies of `providers`."""
         super().__init__()
         self._registry = registry
         self._settings = settings or ProcessorSettings()
+        self._remembered = remembered
         self._injector = Injector(providers)
         self._processes = Children(self._settings)
         self._abandoned: set[threading.Thread] = set()
@@ -76,6 +79,13 @@ class Host(Service):
             )
         if processor.resource_class is ResourceClass.CPU:
             return await self._processes.run(processor, attempt)
+        if processor.manifest.cache_s and self._remembered is not None:
+            return await self._remembered.run(
+                processor, attempt, lambda: self._perform(processor, attempt)
+            )
+        return await self._perform(processor, attempt)
+
+    async def _perform(self, processor: Processor, attempt: Attempt) -> bytes:
         given = processor.decode(attempt.payload)
         if processor.is_async:
             value = await self._on_the_loop(processor, given, attempt)

@@ -16,6 +16,7 @@ SUMMARY_MAX = 200
 ATTEMPTS_MAX = 100
 TIMEOUT_MAX_S = 86_400.0
 BACKOFF_MAX_S = 86_400.0
+CACHE_MAX_S = 90 * 86_400.0
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +35,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     backoff_max_s: float = 300.0
     timeout_s: float = 60.0
     model: str = ""  # alias of a model; class `ollama` only
+    cache_s: float = 0.0  # class ollama: how long a result is that of the same input; 0: not at all
     prompt_version: str = ""  # of what the model is told; another for every change of a prompt
 
     def __post_init__(self) -> None:
@@ -53,6 +55,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if self.model and self.resource_class is not ResourceClass.OLLAMA:
             raise ConfigError(
                 f"processor {self.name!r}: model {self.model!r} is for class ollama only, "
+                f"not for class {self.resource_class}"
+            )
+        if self.cache_s and self.resource_class is not ResourceClass.OLLAMA:
+            raise ConfigError(
+                f"processor {self.name!r}: cache_s is for class ollama only, "
                 f"not for class {self.resource_class}"
             )
         if self.backoff_max_s < self.backoff_s:
@@ -121,6 +128,10 @@ RULES: Mapping[str, Rule] = {
     "backoff_s": seconds(0, BACKOFF_MAX_S),
     "backoff_max_s": seconds(0, BACKOFF_MAX_S),
     "timeout_s": seconds(0, TIMEOUT_MAX_S),
+    "cache_s": (
+        lambda value: value == 0 or seconds(0, CACHE_MAX_S)[0](value),
+        f"must be 0, or at most {CACHE_MAX_S:g} seconds",
+    ),
     "model": (lambda value: isinstance(value, str) and len(value) <= 64, "must be an alias"),
     "prompt_version": (
         lambda value: (

@@ -1,6 +1,6 @@
 -- take: lease work to one worker for one pool, in dispatch order.
 --
--- uses  ledger append finish flow dispatch
+-- uses  ledger append finish flow rule dispatch
 -- KEYS  gate    -       deleted first: a write that needs no memory opens the script at maxmemory
 --       calls_  STRING  by worker:pool: the last two calls' numbers and the ids they were given
 -- SETS  crashes_max  int   deaths of a worker that make a job a dead letter

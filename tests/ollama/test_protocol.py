@@ -287,3 +287,35 @@ async def test_faults_match_route_model_and_count(sim: Sim) -> None:
         await client.generate(SMALL, "x")
     assert isinstance(error, ollama.ResponseError)
     assert error.status_code == 404
+
+
+async def test_pulling_tells_how_far_it_is_and_deleting_makes_it_unknown(sim: Sim) -> None:
+    async with sim.client() as client:
+        before = {model.model: model.digest for model in (await client.list()).models}
+        await client.delete(SMALL)
+        assert SMALL not in [model.model for model in (await client.list()).models]
+        said = [line async for line in await client.pull(SMALL, stream=True)]
+        after = {model.model: model.digest for model in (await client.list()).models}
+    assert [said[0].status, said[-1].status] == ["pulling manifest", "success"]
+    layers = [line for line in said if line.digest]
+    assert layers[0].status == f"pulling {str(layers[0].digest).removeprefix('sha256:')[:12]}"
+    assert layers[0].completed < layers[1].completed <= layers[1].total  # type: ignore[operator]
+    assert after.keys() == before.keys()
+    assert after[SMALL] != before[SMALL]
+
+
+async def test_what_cannot_be_pulled_or_deleted(sim: Sim) -> None:
+    async with sim.client() as client:
+        with pytest.raises(ollama.ResponseError, match="file does not exist"):
+            async for _ in await client.pull("nobody/knows", stream=True):
+                pass
+        with pytest.raises(ollama.ResponseError, match="file does not exist") as whole:
+            await client.pull("nobody/knows")
+        assert whole.value.status_code == 500
+        await sim.fault("error_line", match={"route": "/api/pull"})
+        with pytest.raises(ollama.ResponseError, match="max retries exceeded"):
+            async for _ in await client.pull(SMALL, stream=True):
+                pass
+        with pytest.raises(ollama.ResponseError, match="not found") as gone:
+            await client.delete("absent:1b")
+        assert gone.value.status_code == 404

@@ -41,7 +41,7 @@ SCRIPTS = {name for name in SOURCES if not name.startswith("lib/")}
 AUDITS = {"audit_balance", "audit_shared"}
 WORKS = {"take", "renew", "settle", "stage", "report", "say", "promote", "expire", "sweep", "fire"}
 WORKS |= {
-    "drop_consumer",
+    *("drop_consumer", "learn", "remember"),
     "log",
     "purge",
     *(name for name in SCRIPTS if name.startswith(("audit_", "flow_"))),

@@ -1,15 +1,12 @@
--- dispatch: which heads a take leases, entry by entry. Needs ledger and append.
+-- dispatch: which heads a take leases, entry by entry. Needs ledger, append,
+-- rule.
 --
 -- KEYS  limits  HASH  pool → total, class|app → concurrency, rate|class and rate|class|app → rate
 --       pace_   HASH  by class: app, or '' for all → when all the starts of its rate are there again
 --       turns_  HASH  by class: app → when it was last served, '' → the count of turns
--- A group is one (priority, model). Its score is the age of its oldest head over the priority's
--- target; the best group is chosen, but the resident model's best keeps a lead of HYSTERESIS.
--- Within the group it is the turn of the app that was served least recently. `streams.dispatch` is
--- the same rule in Python, and the oracle of the tests.
-local HYSTERESIS = 0.5
-local TARGET_MS = { high = 120000, normal = 3600000, low = 14400000 }
-local URGENCY = { high = 3, normal = 2, low = 1 }
+-- A group is one (priority, model); which one is next, rule.lua says. Within the group it is the turn
+-- of the app that was served least recently. `streams.dispatch` is the same rule in Python, and the
+-- oracle of the tests.
 
 -- group: {priority, model, apps = {app → {source, ...}}, t = age base of its oldest head}
 -- source: a lane's undelivered entries, or one expired lease (then it has `entry` and `pool`)
@@ -86,24 +83,11 @@ local function group_head(group)
   return t
 end
 
-local function better(a, b)
-  if not b then return a end
-  if a.score ~= b.score then return a.score > b.score and a or b end
-  if a.priority ~= b.priority then return URGENCY[a.priority] > URGENCY[b.priority] and a or b end
-  return a.model < b.model and a or b
-end
-
-local function choose_group(resident, open)
-  local own, other
+local function choose(resident, open)
   for _, group in ipairs(groups) do
     if group.t == nil then group.t = group_head(group) end
-    if group.t then
-      group.score = (open - group.t) / TARGET_MS[group.priority]
-      if group.model == resident then own = better(group, own) else other = better(group, other) end
-    end
   end
-  if own and (not other or own.score + HYSTERESIS >= other.score) then return own end
-  return other
+  return choose_group(groups, resident, open)
 end
 
 local function choose_app(group, class)
@@ -186,7 +170,7 @@ local function pick(class, room, resident, worker)
   picked = {}
   local open = clock(class).open
   while #picked < room do
-    local group = choose_group(resident, open)
+    local group = choose(resident, open)
     if not group then break end
     local app, source = choose_app(group, class)
     picked[#picked + 1] = source
