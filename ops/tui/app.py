@@ -17,7 +17,7 @@ from ops.tui import view
 from ops.tui.deeds import OF_TABS, Nothing, deed, report
 from ops.tui.details import detail
 from ops.tui.dialogs import Confirm, Detail, Help
-from ops.tui.poll import EVERY_S, Poller, said_of
+from ops.tui.poll import EVERY_S, Poller
 from ops.tui.rows import Line
 from ops.tui.source import Deed, Kind, Source
 from ops.tui.state import (
@@ -95,6 +95,7 @@ class Top(App[None]):
         self._every_s = every_s
         self._poller = Poller(source, self._clock, self.happen)
         self._wake = asyncio.Event()
+        self._left = False  # asked for, since redis-py may lose a cancellation on Python 3.11
 
     def compose(self) -> ComposeResult:
         """Header, tabs, table, causes, foot."""
@@ -114,13 +115,18 @@ class Top(App[None]):
         if self._gateway:
             self._look_around()
 
+    async def on_unmount(self) -> None:
+        """Look no more."""
+        self._left = True
+        await self._poller.close()
+
     # ------------------------------------------------------------------ polling
 
     @work(group="poll")
     async def _poll(self) -> None:
-        while True:
-            await self._poller.look(self.state)
+        while not self._left:
             self._wake.clear()
+            await self._poller.look(self.state)
             try:
                 await asyncio.wait_for(self._wake.wait(), self._every_s)
             except TimeoutError:
@@ -129,7 +135,7 @@ class Top(App[None]):
     @work(group="around")
     async def _look_around(self) -> None:
         async with httpx.AsyncClient() as http:
-            while True:
+            while not self._left:
                 self.happen(Surrounded(await look_around(http, self._gateway)))
                 await asyncio.sleep(AROUND_S)
 
@@ -200,8 +206,7 @@ class Top(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys of the table do nothing while something is open above it."""
-        plain = action in ("quit", "choose")
-        return plain or len(self.screen_stack) <= 1
+        return action == "quit" or len(self.screen_stack) <= 1
 
     def action_move(self, way: str) -> None:
         """Move the cursor."""
@@ -353,10 +358,9 @@ class Top(App[None]):
     @work(group="deed")
     async def _do(self, wanted: Deed) -> None:
         self.happen(Told("…"))
-        try:
-            outcome = await self._poller.source.do(wanted)
-        except Exception as error:
-            self.happen(Told(f"not done: {said_of(error)}"))
+        outcome = await self._poller.do(wanted)
+        if isinstance(outcome, str):
+            self.happen(Told(outcome))
             return
         self.happen(Acted(report(wanted, outcome)))
         self._wake.set()

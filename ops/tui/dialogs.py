@@ -1,12 +1,13 @@
 """What opens above the table: help, one thing in detail, and the question before something is
 done."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
@@ -110,13 +111,18 @@ class Detail(Dialog):
         with VerticalScroll(classes="dialog"):
             yield Static("…", id="detail")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         """Read it now, and again."""
-        await self._again()
-        self.set_interval(self._every_s, self._again)
+        self._look()
 
-    async def _again(self) -> None:
-        self.query_one("#detail", Static).update(await self._read())
+    @work
+    async def _look(self) -> None:
+        # Asks whether it is still there: redis-py may lose a cancellation on Python 3.11.
+        while self.is_attached:
+            found = await self._read()
+            if self.is_attached:
+                self.query_one("#detail", Static).update(found)
+                await asyncio.sleep(self._every_s)
 
 
 class Confirm(Dialog):
@@ -134,7 +140,9 @@ class Confirm(Dialog):
         with Vertical(classes="dialog question"):
             yield Static(Text(question(self._deed), "bold red" if harsh else "bold"))
             yield Static(Text(shown_ids(self._deed.ids, IDS_SHOWN), "dim"))
-            yield Static(f"Type {len(self._deed.ids)} and enter; esc leaves everything as it is.")
+            yield Static(
+                f"Type {len(self._deed.ids)} and enter; esc leaves all as it is.", id="how"
+            )
             yield Input(placeholder="how many", id="count", type="integer")
 
     @on(Input.Submitted, "#count")
@@ -143,7 +151,8 @@ class Confirm(Dialog):
             self.dismiss(True)
         else:
             self.query_one("#count", Input).value = ""
-            self.notify(f"it is about {counted(self._deed)}", severity="warning")
+            said = f"It is about {counted(self._deed)}: type {len(self._deed.ids)}, or esc."
+            self.query_one("#how", Static).update(Text(said, "bold yellow"))
 
 
 def _pairs(pairs: tuple[tuple[str, str], ...]) -> Table:

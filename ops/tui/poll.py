@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from ops.story import Story
-from ops.tui.source import Source
+from ops.tui.source import Deed, Outcome, Source
 from ops.tui.state import OF_OVERVIEW, Came, Failed, Happening, Saw, State, Tab
 from ops.tui.trees import Flows
 from streams.clock import Clock
@@ -19,6 +19,7 @@ FLOWS_OPEN_MAX = 12  # whose stages are read in one look
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Tell = Callable[[Happening], None]
 
 
@@ -29,6 +30,7 @@ class Poller:
         self.source = source
         self._clock = clock
         self._tell = tell
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     async def look(self, state: State) -> None:
         """One look at everything that is shown now."""
@@ -40,15 +42,39 @@ class Poller:
     async def story(self, job_id: str) -> Story | str:
         """A job's story, or why it is not to be had."""
         try:
-            async with asyncio.timeout(LOOK_MAX_S):
-                return await self.source.story(job_id)
+            return await self._apart(self.source.story(job_id))
         except Exception as error:
             return said_of(error)
 
-    async def _look(self, what: str, look: Callable[[], Any]) -> None:
+    async def do(self, deed: Deed) -> Outcome | str:
+        """What became of a deed, or why it was not done."""
         try:
-            async with asyncio.timeout(LOOK_MAX_S):
-                await look()
+            return await self._apart(self.source.do(deed))
+        except Exception as error:
+            return f"not done: {said_of(error)}"
+
+    async def close(self) -> None:
+        """Wait for what is under way, so that nobody closes the source below it."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=LOOK_MAX_S)
+
+    async def _apart(self, call: Coroutine[Any, Any, T]) -> T:
+        """What a call of the source answers. A cancellation reaches us and not the call: redis-py
+        may lose one on Python 3.11, and whoever cancelled would wait for ever."""
+        running = asyncio.ensure_future(call)
+        self._under_way.add(running)
+        running.add_done_callback(self._ended)
+        async with asyncio.timeout(LOOK_MAX_S):
+            return await asyncio.shield(running)
+
+    def _ended(self, running: "asyncio.Future[Any]") -> None:
+        self._under_way.discard(running)
+        if not running.cancelled():
+            running.exception()  # whoever waited has it, unless they went away
+
+    async def _look(self, what: str, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await self._apart(look())
         except Exception as error:  # the screen says so, and the next look may succeed
             self._tell(Failed(what, said_of(error), self._clock.now_ms()))
 
