@@ -161,10 +161,11 @@ class JobSnapshot(Collector):
 
 
 class AppSnapshot(Collector):
-    """How the apps fare that submitted most; the others are only counted."""
+    """How the apps fare that submitted most, or one of them; the others are only counted."""
 
-    def __init__(self, tallies: Tallies, classes: Sequence[ClassView]) -> None:
+    def __init__(self, tallies: Tallies, classes: Sequence[ClassView], app: str = "") -> None:
         self._tallies = tallies
+        self._app = app
         self._lanes = [lane for view in classes for lane in view.lanes]
 
     def collect(self) -> Iterable[Metric]:
@@ -174,6 +175,8 @@ class AppSnapshot(Collector):
             if what == "submitted":
                 submitted[lane.app] += times
         listed = {app for app, _ in submitted.most_common(APPS_MAX)}
+        if self._app:
+            listed = {self._app} & submitted.keys()
         yield filled(
             counter("app_jobs_submitted", "Jobs ever submitted, by app.", "app"),
             {(app,): submitted[app] for app in listed},

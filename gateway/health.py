@@ -5,7 +5,7 @@ import logging
 
 from starlette.responses import Response
 
-from gateway.auth import Scope
+from gateway.auth import EVERY_APP, Scope
 from gateway.call import Call, Operation, answer
 from gateway.metrics import MEDIA
 from gateway.parts import Check, GatewayParts
@@ -41,11 +41,12 @@ async def readyz(call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
-    """Prometheus' text format."""
-    if not _may_scrape_without_key(call):
+    """Prometheus' text format. A key of one app sees no other app's series."""
+    parts, app = call.parts, ""
+    if "authorization" in call.request.headers or not _may_scrape_without_key(call):
         await call.identify(Scope.METRICS)
-    parts = call.parts
-    text = await parts.metrics.render(parts.inspector, parts.callbacks, parts.directory)
+        app = call.key.app if call.key.app != EVERY_APP else ""
+    text = await parts.metrics.render(parts.inspector, parts.callbacks, parts.directory, app)
     return Response(text, media_type=MEDIA)
 
 

@@ -82,12 +82,16 @@ class GatewayMetrics:
         inspector: Inspector,
         callbacks: CallbackStore | None = None,
         directory: Directory | None = None,
+        app: str = "",
     ) -> bytes:
-        """The text for Prometheus. Without Redis: what this process knows by itself."""
+        """The text for Prometheus, with the series of all apps or of one.
+
+        Without Redis: what this process knows by itself.
+        """
         registries = [self.registry, *self._others]
         try:
             async with asyncio.timeout(SCRAPE_S):
-                truth = await read_truth(inspector, callbacks, directory)
+                truth = await read_truth(inspector, callbacks, directory, app)
         except (Trouble, TimeoutError):
             log.warning("Redis did not answer a scrape")
             self._redis_up.set(0)
@@ -101,7 +105,10 @@ class GatewayMetrics:
 
 
 async def read_truth(
-    inspector: Inspector, callbacks: CallbackStore | None, directory: Directory | None
+    inspector: Inspector,
+    callbacks: CallbackStore | None,
+    directory: Directory | None,
+    app: str = "",
 ) -> Sequence[Collector]:
     """What Redis has at this moment. Its cost follows lanes, workers and apps, never jobs."""
     began = time.monotonic()
@@ -110,7 +117,7 @@ async def read_truth(
     truth: list[Collector] = [
         ClassSnapshot(counts, classes),
         JobSnapshot(tallies),
-        AppSnapshot(tallies, classes),
+        AppSnapshot(tallies, classes, app),
         AuditSnapshot(await inspector.auditing.balances(), await inspector.auditing.findings()),
     ]
     if callbacks is not None:

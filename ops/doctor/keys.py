@@ -16,7 +16,9 @@ from streams.scripts import Client, text
 PAGE = 1_000
 LOOK_S = 15.0
 # Names whose keys always have a lifetime, and those that live and end with their job's record.
-WITH_LIFETIME = frozenset({"staged_", "calls_", "worker_", "rate_", "tokens_"})
+WITH_LIFETIME = frozenset(
+    {"staged_", "calls_", "worker_", "rate_", "tokens_", "usage_", "forecasts"}
+)
 WITH_JOB = frozenset({"payload_", "result_"})
 ENTRIES_MAX = 2_000  # of one structure whose jobs are looked up
 LATE_MS = 3_600_000  # the janitor comes every minute: an hour is not chance
