@@ -19,6 +19,7 @@ from streams.errors import ConfigError
 from streams.keyspace import FLOW
 from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped
 from streams.telemetry import (
+    AgentTold,
     AttemptJudged,
     AttemptLog,
     AttemptSettled,
@@ -156,6 +157,10 @@ class AttemptLines:
             case AttemptLog(lease, level, message, fields):
                 named = {f"field_{key}": value for key, value in fields.items()}
                 self._write(logging.getLevelName(level.upper()), message, lease, **named)
+            case AgentTold(agent, level, message, fields):
+                named = {f"field_{key}": value for key, value in fields.items()}
+                at = logging.getLevelName(level.upper())
+                self._log.log(at, message, extra={"agent": agent, **named})
             case LeaseGone(lease):
                 self._write(logging.WARNING, "the lease was lost", lease)
             case AttemptSettled(job_id, _, answer) if answer != "settled":

@@ -19,6 +19,7 @@ from prometheus_client import (
 from ops.model_metrics import ModelMetrics
 from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped, Verdict
 from streams.telemetry import (
+    AgentTold,
     AttemptJudged,
     AttemptStarted,
     ChoreFailed,
@@ -30,6 +31,7 @@ from streams.worker import Health
 
 RUN_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
 WAIT_BUCKETS = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600, 14400, 86400)
+LEVELS = ("info", "warning", "error")
 ERRORS_MAX = 100  # processors may have codes of their own
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -44,6 +46,7 @@ class WorkerMetrics:
         self._attempts = self._counter("job_attempts", "Attempts ended.", "processor", "outcome")
         self._lost = self._counter("lease_lost", "Leases lost while their attempt ran.")
         self._chores = self._counter("chore_failures", "Ticks of a chore that raised.", "chore")
+        self._told = self._counter("agent_lines", "Lines that agents told.", "agent", "level")
         self._run = self._histogram(
             "job_run_seconds", "How long attempts ran.", RUN_BUCKETS, "processor"
         )
@@ -88,6 +91,9 @@ class WorkerMetrics:
                 self._link.set(int(up))
             case ChoreFailed(chore, _):
                 self._chores.labels(chore).inc()
+            case AgentTold(agent, level, _, _):
+                for known in LEVELS:  # each is there from the first line on, at 0
+                    self._told.labels(agent, known).inc(known == level)
 
     def watch(self, health: Callable[[], Health]) -> None:
         """Show the worker's health as it is when scraped."""

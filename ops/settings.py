@@ -57,6 +57,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     io_slots: Slots = 10
     cpu_slots: Slots = 4
     ollama_slots: Slots = 1
+    agents: bool = True  # whether agents watch the events of jobs in this worker
     metrics_port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0  # 0: no metrics endpoint
     metrics_host: str = "127.0.0.1"  # where it listens; the VPN's address, never a public one
     journal_folder: str = "~/.roughneck/verdicts"  # of this machine's workers

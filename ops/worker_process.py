@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mode import Service
@@ -24,14 +24,18 @@ from processors.dependencies.http import HttpProvider
 from processors.dependencies.log import LogProvider
 from processors.dependencies.ollama import OllamaProvider
 from processors.runtime import Runtime
+from processors.sdk.agent_discovery import discover_agents
+from processors.sdk.agents import Agent, AgentContext
+from processors.sdk.event_feed import EventFeed
 from processors.sdk.flows import check_against, discover_flows, flow_card
 from processors.sdk.host import Host
 from processors.sdk.named_flow import NamedFlow
 from processors.sdk.registry import Registry
 from processors.sdk.remembered import Remembered
 from streams.clock import SystemClock
-from streams.directory import FlowCard, WorkerCard
+from streams.directory import AgentCard, AgentTelling, FlowCard, WorkerCard
 from streams.errors import ConfigError, Unavailable
+from streams.events import EventReader
 from streams.flows import FlowStore
 from streams.journal import VerdictJournal
 from streams.loops import Chore
@@ -56,6 +60,7 @@ log = logging.getLogger(__name__)
 
 BLOCKING_CONNECTIONS = 2  # the doorbells wait in XREAD
 WATCH_EVERY_S = 0.5
+TOLD_MAX, FIELD_MAX = 10, 200  # lines of an agent that a worker announces
 
 
 class WorkerProcess(Service):
@@ -107,7 +112,8 @@ class WorkerProcess(Service):
             blobs=blobs,
         )
         self._listen()
-        self._runtime = Runtime(self._worker, self._chores(registry, ollama, classes))
+        chores = self._chores(registry, ollama, classes)
+        self._runtime = Runtime(self._worker, chores, agents=await self._watching())
         await self._begin(self._runtime)
         log.info("worker is ready", extra={"worker": plan.id, "classes": ",".join(sorted(classes))})
 
@@ -130,6 +136,18 @@ class WorkerProcess(Service):
                     await self.crash(part.crash_reason)
                     return
             await self.sleep(WATCH_EVERY_S)
+
+    async def _watching(self) -> tuple[Sequence[Agent], Callable[[Agent], EventFeed]]:
+        """The agents, and what feeds them: a connection each, since it waits in XREAD."""
+        settings = self._settings
+        agents = discover_agents(processor_folders(settings)) if settings.worker.agents else []
+        keyspace = self._engine.keyspace
+        if not agents:
+            return [], lambda _: EventFeed(EventReader(self._engine.redis, keyspace), 0)
+        events = open_redis(settings.redis, "worker-events", connections_max=len(agents))
+        await self._begin(Connected([events]))
+        reader = EventReader(events, keyspace)
+        return agents, lambda one: EventFeed(reader, one.watch.replay_s)
 
     async def _begin(self, part: Service) -> None:
         self._parts.append(part)
@@ -223,6 +241,7 @@ class WorkerProcess(Service):
             draining=self._draining,
             started_ms=self._started_ms,
             seen_ms=SystemClock().now_ms(),
+            agents=tuple(agent_card(name, one) for name, one in self._runtime.contexts.items()),
             metrics_url=f"http://{host}:{port}/metrics" if port else "",
         )
 
@@ -232,6 +251,20 @@ class WorkerProcess(Service):
                 await self._engine.directory.withdraw_worker(self._worker.plan.id)
         except Unavailable:
             log.info("the worker could not say goodbye; it counts as gone in a minute")
+
+
+def agent_card(name: str, context: AgentContext) -> AgentCard:
+    """How an agent stands, with the newest lines that it told."""
+    told = tuple(
+        AgentTelling(
+            line.at_ms,
+            line.level,
+            redact(line.message),
+            {key: redact(value)[:FIELD_MAX] for key, value in line.fields.items()},
+        )
+        for line in list(context.lines)[-TOLD_MAX:]
+    )
+    return AgentCard(name, context.summary, context.events, context.failures, context.at_ms, told)
 
 
 class Closing(Service):

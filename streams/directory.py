@@ -52,6 +52,26 @@ class FlowCard(msgspec.Struct, frozen=True):
     published_ms: int = 0
 
 
+class AgentTelling(msgspec.Struct, frozen=True):
+    """A line that an agent told; `at_ms` is that of the event at which it did."""
+
+    at_ms: int
+    level: str
+    message: str
+    fields: dict[str, str]
+
+
+class AgentCard(msgspec.Struct, frozen=True):
+    """An agent of a worker: how many events it has read, and the newest lines it told."""
+
+    name: str
+    summary: str
+    events: int = 0
+    failures: int = 0  # times it raised and was begun again
+    at_ms: int = 0  # of the newest event it read
+    told: tuple[AgentTelling, ...] = ()
+
+
 class WorkerCard(msgspec.Struct, frozen=True):
     """A worker as it announces itself every 5 s; gone a minute after it fell silent.
 
@@ -75,6 +95,7 @@ class WorkerCard(msgspec.Struct, frozen=True):
     seen_ms: int = 0
     metrics_url: str = ""
     silent_s: float = 0.0
+    agents: tuple[AgentCard, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True):

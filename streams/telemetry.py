@@ -69,6 +69,15 @@ class ChoreFailed(msgspec.Struct, frozen=True):
     error: str
 
 
+class AgentTold(msgspec.Struct, frozen=True):
+    """A line of an agent, which watches the events of all jobs."""
+
+    agent: str
+    level: str
+    message: str
+    fields: dict[str, object]
+
+
 Happening = (
     AttemptStarted
     | AttemptJudged
@@ -78,6 +87,7 @@ Happening = (
     | AttemptLog
     | LinkChanged
     | ChoreFailed
+    | AgentTold
 )
 Listener = Callable[[Happening], None]
 

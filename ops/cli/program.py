@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "workers": ("registry:workers", "The workers that live."),
         "processors": ("registry:processors", "Processors: try, begin, list them."),
         "usage": ("usage:usage", "What models were used for: tokens, seconds, loads."),
+        "agents": ("agents:agents", "What watches the events of jobs, and what it told."),
         "schedules": ("schedules:schedules", "Jobs by cron line or interval."),
         "shadow": ("shadow:shadow", "Jobs that were also run by another processor."),
         "endpoints": ("endpoints:endpoints", "Where apps may be called back."),

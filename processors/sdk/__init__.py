@@ -4,6 +4,7 @@ from processors.dependencies.adding import Flows
 from processors.dependencies.asking import Answer, Ask, Ollama, Purpose, Usage
 from processors.dependencies.cache import Cache
 from processors.dependencies.log import Log
+from processors.sdk.agents import AgentContext, Counts, Events, Watch, Window, agent
 from processors.sdk.context import Context
 from processors.sdk.declaration import processor
 from processors.sdk.form import Check, Example, Form
@@ -11,11 +12,13 @@ from processors.sdk.interview import AnswerCut, AnswerUnfit, Interview, Meta
 from processors.sdk.manifest import Manifest
 from processors.sdk.named_flow import NamedFlow
 from streams.errors import InvalidInput, Rejected, Retry, Snooze, TooLarge, Unavailable
+from streams.events import Event
 from streams.flow import Each, OnFailure, Stage
 from streams.ids import job_id_for_key
 from streams.model import ResourceClass
 
 __all__ = [
+    "AgentContext",
     "Answer",
     "AnswerCut",
     "AnswerUnfit",
@@ -23,7 +26,10 @@ __all__ = [
     "Cache",
     "Check",
     "Context",
+    "Counts",
     "Each",
+    "Event",
+    "Events",
     "Example",
     "Flows",
     "Form",
@@ -44,6 +50,9 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Usage",
+    "Watch",
+    "Window",
+    "agent",
     "job_id_for_key",
     "processor",
 ]

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import msgspec
 
+from processors.sdk.agents import agents_of
 from processors.sdk.declaration import Processor, declared, load_file, processors_of
 from processors.sdk.named_flow import flows_of
 from streams.directory import ProcessorCard
@@ -137,7 +138,7 @@ def _in_entry_point(point: EntryPoint) -> list[Processor]:
 def _in_folder(folder: Path) -> Iterator[Processor]:
     for module in load_loose(folder):
         found = processors_of(module)
-        if not found and not flows_of(module):
+        if not found and not flows_of(module) and not agents_of(module):
             log.warning("no processor in this file", extra={"file": str(module.__file__)})
         yield from found
 

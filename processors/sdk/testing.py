@@ -10,7 +10,8 @@ fakes and a debugger work; use `Host` to test what happens to a child process.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ import msgspec
 from processors.dependencies.asking import Answer, Ask, Usage
 from processors.dependencies.cache import CacheProvider
 from processors.dependencies.log import LogProvider
+from processors.sdk.agents import AgentContext, AgentLine, Counts, Window, declared_agent
 from processors.sdk.context import Context
 from processors.sdk.declaration import Processor, declared
 from processors.sdk.host import call_on_the_loop
@@ -27,7 +29,8 @@ from processors.sdk.registry import Registry
 from processors.sdk.settings import ProcessorSettings
 from processors.sdk.threads import ThreadAttempt, ThreadCall
 from streams.errors import ConfigError, TimedOut
-from streams.model import Lane, Lease, Priority
+from streams.events import Event
+from streams.model import Lane, Lease, Priority, ResourceClass, State
 from streams.usage import NOTHING
 
 APP = "test"
@@ -223,3 +226,66 @@ def _dependencies(
     if missing:
         raise ConfigError(f"processor {processor.name!r} needs a fake for {', '.join(missing)}")
     return {name: fakes.get(name, values.get(name)) for name in names}
+
+
+class PlainCounts:
+    """Counts of an agent without Faust."""
+
+    def __init__(self, window: Window, context: AgentContext) -> None:
+        """Counts in the windows of the events that `context` saw."""
+        self._window = window
+        self._context = context
+        self._values: Counter[tuple[str, int]] = Counter()
+
+    def add(self, key: str, count: int = 1) -> int:
+        """Add to the window of the event that is read now."""
+        self._values[key, self._now] += count
+        return self._values[key, self._now]
+
+    def before(self, key: str) -> list[int]:
+        """What the windows before that one have, the oldest first."""
+        backs = range(self._window.kept - 1, 0, -1)
+        return [self._values[key, self._now - back] for back in backs]
+
+    @property
+    def _now(self) -> int:
+        return int(self._context.at_ms / 1_000 // self._window.size_s)
+
+
+def job_event(
+    kind: str,
+    at_ms: int,
+    *,
+    app: str = APP,
+    processor: str = "echo",
+    state: str = "active",
+    **fields: str,
+) -> Event:
+    """An event of a job, as agents read them."""
+    lane = Lane(ResourceClass.IO, app, Priority.NORMAL, processor, "")
+    event_id = f"{at_ms}-0-0"
+    return Event(event_id, kind, "0-job", lane, State(state), 1, at_ms, fields)
+
+
+async def run_agent(
+    function: Callable[..., object], events: Sequence[Event], *, replayed: int = 0
+) -> list[AgentLine]:
+    """What an agent tells of these events; the first `replayed` of them are from before it began.
+
+    Raises what the agent raises.
+    """
+    found = declared_agent(function)
+    if found is None:
+        raise ConfigError(f"{function!r} is no agent")
+    counts: dict[str, Counts] = {}
+    context = AgentContext(found.watch, counts, lambda level, message, fields: None)
+    counts |= {name: PlainCounts(one, context) for name, one in found.watch.counts.items()}
+    context.lines = deque()  # all of them
+
+    async def feed() -> AsyncIterator[Event]:
+        for number, event in enumerate(events):
+            context.saw(event, replaying=number < replayed)
+            yield event
+
+    await found.function(feed(), context)
+    return list(context.lines)

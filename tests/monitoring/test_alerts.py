@@ -45,6 +45,8 @@ DEAD = f"roughneck_jobs_ended_total{of(processor='p', state='dead')}"
 RETRIED = f"roughneck_attempts_continued_total{of(processor='p', outcome='retried')}"
 LOST = f"roughneck_attempts_continued_total{of(processor='p', outcome='lost')}"
 STARTED = f"roughneck_attempts_started_total{of(processor='p')}"
+SPIKE = 'roughneck_agent_lines_total{agent="error-spikes",level="warning"}'
+OVER = 'roughneck_agent_lines_total{agent="error-spikes",level="info"}'
 CHORE = 'roughneck_chore_failures_total{chore="sweep"}'
 LOADING = 'roughneck_model_load_seconds_sum{model="m",instance="w"}'
 ASKS = 'roughneck_model_asks_total{model="m",processor="p"}'
@@ -110,6 +112,7 @@ CASES = [
     Case("RoughneckDeadLetters", "5m", {DEAD: "3 3 4x9"}, ({DEAD: "3x9"},)),
     Case("RoughneckAttemptsLost", "5m", {LOST: "0 1x9"}, ({LOST: "1x9"}, {RETRIED: "0 1x9"})),
     Case("RoughneckChoreFails", "12m", {CHORE: "0+1x20"}, ({CHORE: "0 1x20"},)),
+    Case("RoughneckErrorSpike", "8m", {SPIKE: "0x3 1x9"}, ({SPIKE: "0x12", OVER: "0x3 1x9"},)),
     Case("RoughneckModelsAlternate", "50m", {LOADING: "0+40x60"}, ({LOADING: "0+20x60"},)),
     Case(
         "RoughneckModelRepairs",

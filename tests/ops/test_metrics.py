@@ -6,7 +6,14 @@ from prometheus_client import generate_latest
 
 from ops.metrics import WorkerMetrics
 from streams.model import Again, Dead, Done, Fault
-from streams.telemetry import AttemptJudged, AttemptStarted, ChoreFailed, LeaseGone, LinkChanged
+from streams.telemetry import (
+    AgentTold,
+    AttemptJudged,
+    AttemptStarted,
+    ChoreFailed,
+    LeaseGone,
+    LinkChanged,
+)
 from tests.ops.test_logs import LEASE
 from tests.support.redis_server import free_port
 
@@ -48,6 +55,10 @@ def test_the_link_and_chores_are_seen() -> None:
     metrics(ChoreFailed("sweep", "boom"))
     assert value(metrics, "redis_link_up") == 0
     assert value(metrics, "chore_failures_total", chore="sweep") == 1
+    metrics(AgentTold("error-spikes", "debug", "the agent watches", {}))
+    assert value(metrics, "agent_lines_total", agent="error-spikes", level="warning") == 0
+    metrics(AgentTold("error-spikes", "warning", "a spike of errors", {"app": "shop"}))
+    assert value(metrics, "agent_lines_total", agent="error-spikes", level="warning") == 1
 
 
 def test_a_scrape_is_answered() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import msgspec
 
 from processors.dependencies.log import LogProvider
+from processors.sdk.agent_discovery import discover_agents
 from processors.sdk.host import Host
 from processors.sdk.registry import Registry
 from processors.sdk.testing import fake_attempt
 
-PAGE = Path(__file__).parents[2] / "docs" / "processors.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "processors.md"
 
 
 async def test_the_example_is_found_runs_and_passes_its_own_tests(tmp_path):
@@ -32,3 +34,16 @@ async def test_the_example_is_found_runs_and_passes_its_own_tests(tmp_path):
     said, _ = await ran.communicate()
     assert ran.returncode == 0, said.decode()
     assert b"2 passed" in said
+
+
+async def test_the_agent_of_the_documents_is_found_and_passes_its_own_test(tmp_path):
+    code, test = re.findall(r"```python\n(.*?)```", (DOCS / "agents.md").read_text(), re.DOTALL)
+    (tmp_path / "dying_apps.py").write_text(code)
+    (tmp_path / "test_dying_apps.py").write_text(test)
+    assert "dying-apps" in [one.name for one in discover_agents([tmp_path])]
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
+    ran = await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    said, _ = await ran.communicate()
+    assert b"1 passed" in said, said.decode()

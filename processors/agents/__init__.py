@@ -1,0 +1,1 @@
+"""The agents that ship: one module each, found by being here."""
