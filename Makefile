@@ -33,11 +33,11 @@ test: $(VENV)/.dev $(REDIS) ## Run the tests
 check: $(VENV)/.dev $(REDIS) ## Run everything that must be green: format, lint, types, tests
 	@$(BIN)/python -m tests.check
 
-check-deploy: $(VENV)/.dev $(REDIS) $(VENV)/.deploy ## Check what ships under ops/deploy with its own tools
+check-deploy: $(VENV)/.dev $(REDIS) $(VENV)/.deploy $(VENV)/.docs ## Check what ships under ops/deploy with its own tools
 	@$(BIN)/python -m pytest tests/deploy --deploy
 
 docs: $(VENV)/.docs ## Build the documents as a site, in site/
-	@$(VENV)/docs/bin/mkdocs build --strict --quiet && echo "site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict --quiet && echo "site/index.html"
 
 clean: ## Forget the virtual environment
 	rm -rf $(VENV)

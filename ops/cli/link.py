@@ -16,7 +16,7 @@ MIB = 1_048_576
 EXAMPLES = """\b
 Examples:
   roughneck link
-  roughneck link --metrics-host 10.88.0.1 --metrics-port 9586"""
+  roughneck link --metrics-host 10.88.0.1 --metrics-port 9465"""
 
 
 @click.command(cls=Command, epilog=EXAMPLES)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TOOLS = Path(__file__).parents[2] / ".venv" / "deploy" / "bin"
+VENV = Path(__file__).parents[2] / ".venv"
 HOW = "run `make check-deploy`, which installs what it needs"
 
 
@@ -18,8 +18,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def tool(name: str) -> str:
     """The program's path; the test is skipped where it is not installed."""
-    found = TOOLS / name
-    where = str(found) if found.exists() else shutil.which(name)
+    own = [VENV / tools / "bin" / name for tools in ("deploy", "docs")]
+    where = next((str(path) for path in own if path.exists()), shutil.which(name))
     if where is None:
         pytest.skip(f"{name} is not installed: {HOW}")
     return where

@@ -168,7 +168,9 @@ RUN = f"""
 chmod 711 /root  # where this machine may keep its Python
 mkdir /run/book /run/source
 cp -r /given/tree/. /run/book/
-cp -r /given/repo/requirements*.lock /given/dist /run/source/
+cp -r /given/repo/requirements*.lock /run/source/
+mkdir /run/source/dist; cp /given/dist/roughneck-* /run/source/dist/
+export PIP_NO_INDEX=1 PIP_FIND_LINKS=/given/dist/wheels
 cd /run/book
 cat > book.yml <<'END'
 {BOOK}END
@@ -182,7 +184,7 @@ play() {{
 
 LOOK = """
 wg-quick strip /etc/wireguard/wg0.conf >/dev/null && echo wg-quick takes it
-/opt/roughneck/current/bin/roughneck --settings /etc/roughneck/roughneck.toml \
+/opt/roughneck/current/venv/bin/roughneck --settings /etc/roughneck/roughneck.toml \
     settings --changed -o json
 cd /etc/systemd/system
 systemd-analyze verify roughneck-*.service roughneck-reresolve.timer && echo systemd takes them
@@ -197,6 +199,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel, and an archive of the tree such as git makes."""
     folder = tmp_path_factory.mktemp("dist")
     ran([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], ROOT)
+    locks = [f"-r{ROOT}/requirements{which}.lock" for which in ("", "-pip")]
+    fetch = [sys.executable, "-m", "pip", "download", "-q", "--only-binary", ":all:", *locks]
+    ran([*fetch, "-d", str(folder / "wheels")], ROOT)  # once, for all releases
     files = ["pyproject.toml", "README.md", "LICENSE", "ops/deploy", "requirements.lock"]
     ran(["tar", "czf", str(folder / "roughneck-r1.tar.gz"), *files], ROOT)
     return folder
@@ -237,21 +242,22 @@ go() {
     play -e roughneck_redis_url=redis://127.0.0.1:6398/0 -e roughneck_metrics_port=9468 \
         -e roughneck_metrics_host=127.0.0.1 "$@"
 }
+quiet() { "$@" > last.log 2>&1 || { tail -n 60 last.log; cat /run/stand-in/*.log; return 1; }; }
 state() {
     echo "$1 $(readlink /opt/roughneck/current)"
-    /opt/roughneck/current/bin/python -m ops.probe \
+    /opt/roughneck/current/venv/bin/python -m ops.probe \
         http://127.0.0.1:9468/metrics roughneck_worker_healthy=1 && echo "$1 healthy"
 }
-go -e roughneck_release=r1 book.yml >/dev/null; state first
-go -e roughneck_release=r2 book.yml >/dev/null; state upgraded
+quiet go -e roughneck_release=r1 book.yml; state first
+quiet go -e roughneck_release=r2 book.yml; state upgraded
 mkdir /run/broken; cd /run/broken; wheel=$(ls /run/source/dist/*.whl)
 python3 -m zipfile -e "$wheel" .; echo 'raise RuntimeError("broken")' > ops/worker_process.py
 python3 -m zipfile -c "$wheel" *; cd /run/book
 go -e roughneck_release=r3 book.yml > r3.log && { echo it went over to a broken release; exit 1; }
 grep -o 'Release r3 did not become healthy.*' r3.log | head -1
 state "taken back"
-go back.yml >/dev/null; state back
-go -e roughneck_wanted=r2 back.yml >/dev/null; state named
+quiet go back.yml; state back
+quiet go -e roughneck_wanted=r2 back.yml; state named
 go -e roughneck_wanted=r9 back.yml >/dev/null && { echo it went to nowhere; exit 1; }
 state still
 """

@@ -1,6 +1,7 @@
 """Documents say what is: generated pages are current, and commands that are named exist."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from tests.support.reference import keyspace_rows
 ROOT = DOCS.parent
 PROSE = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 COMMAND = re.compile(r"(?:^|`|\$ |\.venv/bin/)roughneck((?: +[a-z][a-z-]*)+)", re.MULTILINE)
-TARGET = re.compile(r"(?:^|`|\$ )make +([a-z]+)", re.MULTILINE)
+TARGET = re.compile(r"(?:^|`|\$ )make +([a-z-]+)", re.MULTILINE)
 MODULE = re.compile(r"python -m ((?:streams|processors|gateway|ops|tests)[\w.]*)")
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 SOURCE = re.compile(r"`((?:streams|processors|gateway|ops|tests|lua|lib)/[\w/.-]+\.(?:py|lua))`")
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INNER = re.compile(r"\$\(([^()]*)\)")
+BEFORE = r"^(?:sudo |.* rm tool |.*\.venv/bin/)?"
+CALL = re.compile(BEFORE + r"roughneck (.*?)(?:$| #|  | &&| \|)", re.MULTILINE)
 README_LINES_MAX = 120
 
 
@@ -45,11 +50,37 @@ def test_commands_in_prose_exist(path: Path) -> None:
     text = path.read_text("utf-8")
     unknown = [words for words in COMMAND.findall(text) if not is_command(words.split())]
     assert unknown == []
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert set(TARGET.findall(text)) <= targets
     for module in MODULE.findall(text):
         bare = ROOT / module.replace(".", "/")
         assert bare.with_suffix(".py").exists() or (bare / "__main__.py").exists(), module
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_commands_in_prose_have_the_options_and_arguments_that_there_are(path: Path) -> None:
+    """Each is read as the program would read it, and not run."""
+    for block in SHELL.findall(path.read_text("utf-8")):
+        whole = re.sub(r"\\\n\s*", " ", block)
+        lines = "\n".join([INNER.sub("X", whole), *INNER.findall(whole)])
+        for call in CALL.findall(lines):
+            try:
+                parsed(program, shlex.split(call))
+            except click.exceptions.Exit:
+                pass
+            except click.ClickException as error:
+                raise AssertionError(f"roughneck {call}: {error.format_message()}") from None
+
+
+def parsed(command: click.Command, words: list[str]) -> None:
+    """Read the words as this command, and those that are left as the command within it."""
+    context = command.make_context(command.name, list(words))
+    with context:
+        if isinstance(command, click.Group):
+            left = [*context._protected_args, *context.args]
+            _, inner, rest = command.resolve_command(context, left)
+            assert inner is not None
+            parsed(inner, rest)
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
