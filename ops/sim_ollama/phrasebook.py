@@ -44,7 +44,7 @@ vinter=winter violin=violin virkelig=really viser=shows voksne=adults vores=our 
 værksted=workshop yngste=youngest åben=open åbent=open ålegræsset=the_eelgrass år=year
 året=the_year
 elskede=beloved fuldt=full symfoniorkester=symphony_orchestra runestenene=the_rune_stones
-bagefter=afterwards svanesøen=Swan_Lake klassisk=classical ballet=ballet
+bagefter=afterwards syng=sing svanesøen=Swan_Lake klassisk=classical ballet=ballet
 """
 ENGLISH = {
     danish: english.replace("_", " ")

@@ -20,6 +20,7 @@ from processors.govejle.extraction import (
     shown_text,
 )
 from processors.sdk import (
+    AnswerCut,
     Context,
     Example,
     Form,
@@ -104,10 +105,26 @@ async def govejle_extraction(given: PageOut, context: Context) -> ExtractionOut:
         return extracted(given, Accepted({}, warnings), interview.meta)
     today = local_day(datetime.fromtimestamp(context.submitted_ms / 1_000, UTC))
     context.progress(None, f"looking for {', '.join(missing)}")
-    found = await interview.ask(FORM, asked(text, missing, today))
-    accepted = accept(found.facts, text, today, missing)
+    found = await facts_of_page(interview, missing, (text, today))
+    accepted = accept(found, text, today, missing)
     told = msgspec.structs.replace(accepted, warnings=(*warnings, *accepted.warnings))
     return extracted(given, told, interview.meta)
+
+
+async def facts_of_page(
+    interview: Interview, missing: Sequence[str], page: tuple[str, date]
+) -> tuple[Fact, ...]:
+    """What the model finds; asked for half of it at a time when its answer is cut off."""
+    try:
+        return (await interview.ask(FORM, asked(page[0], missing, page[1]))).facts
+    except AnswerCut:
+        if len(missing) == 1:
+            raise
+    middle = len(missing) // 2
+    return (
+        *await facts_of_page(interview, missing[:middle], page),
+        *await facts_of_page(interview, missing[middle:], page),
+    )
 
 
 def asked(text: str, missing: Sequence[str], today: date) -> dict[str, object]:

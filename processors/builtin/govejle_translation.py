@@ -31,10 +31,11 @@ from processors.sdk import (
 
 PROMPT_VERSION = "1"
 SEGMENTS_MAX = 400  # of a job
+SEGMENT_CHARACTERS_MAX = 12_000  # more than a model reads at a time
 BATCH_ITEMS, BATCH_BYTES = 12, 3_000
 ROUNDS = (Purpose.QUESTION, Purpose.REPAIR, Purpose.ANEW)
 
-Text = Annotated[str, Limits(max_length=200_000)]
+Text = Annotated[str, Limits(max_length=100_000)]
 Name = Annotated[str, Limits(max_length=200)]
 
 
@@ -136,7 +137,7 @@ class Work:
     """One job's segments, on their way."""
 
     def __init__(self, given: TranslationIn, context: Context) -> None:
-        """Cut and mask. Raises TooLarge for more segments than one job may have."""
+        """Cut and mask. Raises TooLarge for more, or longer, segments than a job may have."""
         self.interview = Interview(context, PROMPT_VERSION)
         self.rejected: dict[str, tuple[str, str]] = {}  # the last answer, and what is wrong with it
         self._given = given
@@ -187,6 +188,11 @@ class Work:
             pieces = pieces_of(text or "", is_html=is_html)
             segments = [(piece.text, is_html) for piece in pieces if piece.is_segment]
             for one in segments:
+                if len(one[0]) > SEGMENT_CHARACTERS_MAX:
+                    raise TooLarge(
+                        f"{name}: a segment has {len(one[0])} characters, "
+                        f"at most {SEGMENT_CHARACTERS_MAX}"
+                    )
                 if one not in ids:  # what stands there twice is translated once
                     ids[one] = f"s{len(ids) + 1}"
                     self._masked[ids[one]] = masker.mask(one[0], is_html=is_html)

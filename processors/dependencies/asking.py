@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
+from streams.errors import Retry
 from streams.usage import Usage
 
 __all__ = ["Answer", "Answering", "Ask", "Ollama", "Purpose", "Turn", "Usage", "seed_of"]
@@ -57,6 +58,12 @@ class Answer(msgspec.Struct, frozen=True):
     usage: Usage
     digest: str = ""  # of the model; changes when another one is pulled under its tag
     options: dict[str, Any] = {}  # all that were sent, the seed among them
+
+
+class Degenerate(Retry):
+    """The model went round in circles or wrote what is no protocol: discard it, try again."""
+
+    code = "ollama_degenerate"
 
 
 class Answering(Protocol):

@@ -19,7 +19,10 @@ import httpx
 import ollama
 import pydantic
 
+from processors.dependencies.asking import Degenerate
 from streams.errors import Rejected, Retry
+
+__all__ = ["Degenerate"]
 
 TEXT_MAX = 500
 PERMANENT = frozenset({400, 403, 404, 405, 413, 422})
@@ -78,12 +81,6 @@ class ModelBroke(Retry):
     """The runner failed over this request although the host answers others."""
 
     code = "ollama_broke"
-
-
-class Degenerate(Retry):
-    """The model went round in circles or wrote what is no protocol: discard it, try again."""
-
-    code = "ollama_degenerate"
 
 
 def translate(error: Exception, model: str, *, loading: bool = False) -> Rejected | Retry:

@@ -6,6 +6,7 @@ from datetime import date
 import msgspec
 import trafilatura
 
+from processors.govejle.bombs import check_parsable
 from processors.govejle.event import (
     Event,
     Facts,
@@ -46,8 +47,10 @@ class Extraction(msgspec.Struct, frozen=True):
 def extract(text: str, url: str, today: date) -> Extraction:
     """Read the page `text` that came from `url`. Takes up to a second: not for the event loop.
 
-    `today` decides the year of dates that are written without one.
+    `today` decides the year of dates that are written without one. Raises TooLarge for a page
+    that would take minutes.
     """
+    check_parsable(text)
     page = parse_page(text, url)
     from_jsonld, warnings = facts_from_jsonld(page)
     from_text = facts_from_text(page, today)

@@ -15,7 +15,8 @@ from processors.govejle.danish import DATE, PRICE
 from processors.govejle.prose import VENUES
 
 PLACEHOLDER = re.compile(r"⟦(\d+)⟧")
-TAG = re.compile(r"<!--.*?-->|<(?:\"[^\"]*\"|'[^']*'|[^>\"'])*>", re.DOTALL)
+COMMENT = r"<!--.{0,5000}?-->"  # bounded, like all here that may begin anywhere and never end
+TAG = re.compile(rf"{COMMENT}|<(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*>", re.DOTALL)
 ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|\w+);", re.IGNORECASE)
 BRACKET = re.compile(r"[⟦⟧]")
 WEB = re.compile(r"(?:https?://|www\.)[^\s<>\"'⟦⟧]*[^\s<>\"'⟦⟧.,;:!?)]")

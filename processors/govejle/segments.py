@@ -1,16 +1,19 @@
 """A field cut into segments at its block elements or lines, and put together again, exactly."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from processors.govejle.masking import TAG
 from processors.govejle.page import INLINE
 
-RAW = re.compile(r"<(script|style)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+RAW = ("script", "style")
+ENDS = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in RAW} | {
+    "!--": re.compile("-->")
+}
+OPENED = re.compile(r"<(!--|script\b|style\b)", re.IGNORECASE)
 TAG_NAME = re.compile(r"</?\s*([a-z][a-z0-9]*)", re.IGNORECASE)
-EDGES = re.compile(r"^(\s*)(.*?)(\s*)$", re.DOTALL)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -28,10 +31,11 @@ def pieces_of(text: str, *, is_html: bool) -> list[Piece]:
         if not is_segment:
             pieces.append(Piece(part, False))
             continue
-        match = EDGES.match(part)
-        assert match is not None  # it matches any text
-        before, middle, after = match.groups()
-        pieces += [Piece(before, False), Piece(middle, bool(middle)), Piece(after, False)]
+        begin = len(part) - len(part.lstrip())
+        end = max(begin, len(part.rstrip()))
+        middle = part[begin:end]
+        around = Piece(part[:begin], False), Piece(part[end:], False)
+        pieces += [around[0], Piece(middle, bool(middle)), around[1]]
     return [piece for piece in pieces if piece.text]
 
 
@@ -50,23 +54,35 @@ def _html_parts(text: str) -> list[tuple[str, bool]]:
     parts: list[tuple[str, bool]] = []
     run = ""
     here = 0
-    for match in _tags(text):
-        run += text[here : match.start()]
-        here = match.end()
-        name = TAG_NAME.match(match[0])
-        if name is not None and name[1].lower() in INLINE and not match.re.groups:
-            run += match[0]
+    for begin, end in markup(text):
+        run += text[here:begin]
+        here = end
+        name = TAG_NAME.match(text, begin, end)
+        if name is not None and name[1].lower() in INLINE:
+            run += text[begin:end]
             continue
-        parts += [(run, True), (match[0], False)]
+        parts += [(run, True), (text[begin:end], False)]
         run = ""
     return [*parts, (run + text[here:], True)]
 
 
-def _tags(text: str) -> list[re.Match[str]]:
-    raw = list(RAW.finditer(text))
-    tags = [
-        tag
-        for tag in TAG.finditer(text)
-        if not any(tag.start() < one.end() and one.start() < tag.end() for one in raw)
-    ]
-    return sorted([*raw, *tags], key=lambda match: match.start())
+def markup(text: str) -> Iterator[tuple[int, int]]:
+    """Where tags, comments, scripts and styles stand. One that never ends is text.
+
+    Takes time that grows with the length of the text, whatever it holds: an end that is not there
+    is looked for once.
+    """
+    endless: set[str] = set()
+    here = text.find("<")
+    while here >= 0:
+        stop, kind = -1, ""
+        if opened := OPENED.match(text, here):
+            kind = opened[1].lower()
+            end = None if kind in endless else ENDS[kind].search(text, opened.end())
+            stop = end.end() if end else -1
+            endless |= set() if end else {kind}
+        if stop < 0 and kind != "!--" and (tag := TAG.match(text, here)):
+            stop = tag.end()
+        if stop >= 0:
+            yield here, stop
+        here = text.find("<", max(stop, here + 1))

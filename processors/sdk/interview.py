@@ -1,16 +1,26 @@
 """Asking a model to fill in forms: strictly read, checked by code, mended once, tried once more."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from processors.dependencies.asking import Answer, Ask, Ollama, Purpose, Turn, Usage, seed_of
+from processors.dependencies.asking import (
+    Answer,
+    Ask,
+    Degenerate,
+    Ollama,
+    Purpose,
+    Turn,
+    Usage,
+    seed_of,
+)
 from processors.sdk.context import Context
 from processors.sdk.form import Check, Data, Form, correction
 from streams.errors import Rejected, Retry
 
 T = TypeVar("T", bound=msgspec.Struct)
+Turns = tuple[Turn, ...]
 
 STEADY: Mapping[str, Any] = {"top_k": 1}
 ANEW: Mapping[str, Any] = {"top_k": 20}
@@ -44,6 +54,14 @@ class Meta(msgspec.Struct, frozen=True):
     usage: Usage = Usage()
 
 
+class Tried(msgspec.Struct, Generic[T], frozen=True):
+    """An answer: its value, or what is wrong with it; without a text when there was none."""
+
+    text: str
+    value: T | None
+    faults: tuple[str, ...] = ()
+
+
 class Interview:
     """One attempt's questions to the model of its lane; `meta` is for its result."""
 
@@ -69,25 +87,40 @@ class Interview:
         sends parts back by itself says so with `purpose`.
         """
         turns = form.turns(data)
-        first = await self._answer(form, turns, purpose)
-        value, faults = self._read(form, first, check)
-        if value is not None and not faults:
-            return value
-        for again in (Purpose.REPAIR, Purpose.ANEW):
-            told = turns if again is Purpose.ANEW else _sent_back(turns, first, faults)
+        first = last = await self._try(form, turns, purpose, check)
+        if first.value is None and first.text:
+            sent_back = _sent_back(turns, first)
             try:
-                answer = await self._answer(form, told, again)
+                last = await self._try(form, sent_back, Purpose.REPAIR, check)
             except Rejected as error:  # with all that went before it may be too long
-                if again is Purpose.ANEW:
-                    raise
                 self._context.log.warning("no repair", form=form.name, error=str(error))
-                continue
-            value, faults = self._read(form, answer, check)
-            if value is not None and not faults:
-                return value
-        raise AnswerUnfit(f"{form.name}: {'; '.join(faults)[:QUOTE_MAX]}")
+        if last.value is None:
+            last = await self._try(form, turns, Purpose.ANEW, check)
+        if last.value is None:
+            raise AnswerUnfit(f"{form.name}: {'; '.join(last.faults)[:QUOTE_MAX]}")
+        return last.value
 
-    async def _answer(self, form: Form[T], turns: tuple[Turn, ...], purpose: Purpose) -> Answer:
+    async def _try(
+        self, form: Form[T], turns: Turns, purpose: Purpose, check: Check[T] | None
+    ) -> "Tried[T]":
+        """One answer, read and checked."""
+        try:
+            text = await self._answer(form, turns, purpose)
+        except Degenerate as error:
+            return Tried("", None, (str(error),))
+        value, faults = form.read(text, check)
+        if value is not None and not faults:
+            return Tried(text, value)
+        self.meta = msgspec.structs.replace(self.meta, refusals=self.meta.refusals + 1)
+        self._context.log.warning(
+            "answer not used",
+            form=form.name,
+            faults="; ".join(faults)[:LOGGED_MAX],
+            answer=text[:LOGGED_MAX],
+        )
+        return Tried(text, None, faults)
+
+    async def _answer(self, form: Form[T], turns: Turns, purpose: Purpose) -> str:
         anew = purpose is Purpose.ANEW
         question = Ask(
             turns=turns,
@@ -102,21 +135,7 @@ class Interview:
         self._count(answer, purpose)
         if answer.done_reason == "length":
             raise AnswerCut(f"{form.name}: the answer was cut off at {form.max_tokens} tokens")
-        return answer
-
-    def _read(
-        self, form: Form[T], answer: Answer, check: Check[T] | None
-    ) -> tuple[T | None, tuple[str, ...]]:
-        value, faults = form.read(answer.text, check)
-        if value is None or faults:
-            self.meta = msgspec.structs.replace(self.meta, refusals=self.meta.refusals + 1)
-            self._context.log.warning(
-                "answer not used",
-                form=form.name,
-                faults="; ".join(faults)[:LOGGED_MAX],
-                answer=answer.text[:LOGGED_MAX],
-            )
-        return value, faults
+        return answer.text
 
     def _count(self, answer: Answer, purpose: Purpose) -> None:
         meta = self.meta
@@ -132,7 +151,5 @@ class Interview:
         )
 
 
-def _sent_back(
-    turns: tuple[Turn, ...], answer: Answer, faults: tuple[str, ...]
-) -> tuple[Turn, ...]:
-    return (*turns, Turn("assistant", answer.text), Turn("user", correction(faults)))
+def _sent_back(turns: Turns, tried: Tried[T]) -> Turns:
+    return (*turns, Turn("assistant", tried.text), Turn("user", correction(tried.faults)))

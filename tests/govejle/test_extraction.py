@@ -15,6 +15,7 @@ from processors.builtin.govejle_extraction import govejle_extraction
 from processors.builtin.govejle_page import PageIn, PageOut, govejle_page
 from processors.govejle.event import Event
 from processors.govejle.extraction import Fact, accept, missing_fields, shown_text
+from processors.sdk import AnswerCut
 from processors.sdk.testing import Ending, ScriptedOllama, run_processor
 
 SAMPLES = Path(processors.builtin.__file__).parent / "samples" / "govejle-extraction"
@@ -150,3 +151,13 @@ def test_a_page_that_is_too_long_is_cut_and_that_is_said() -> None:
     text, warnings = shown_text("ord " * 10_000)
     assert len(text) == 20_000
     assert warnings == ("only the first 20000 characters of 39999 were read",)
+
+
+async def test_an_answer_that_is_cut_off_is_asked_for_in_halves() -> None:
+    music = said(("category", "synger julen ind sammen", "musik"))
+    model = ScriptedOllama("{|length", music, said())
+    payload = (SAMPLES / "prose.json").read_bytes()
+    result: Any = (await run_processor(govejle_extraction, payload, ollama=model)).result
+    assert result["event"]["category"] == "musik"
+    ending = await run("prose", *["{|length"] * 10)
+    assert isinstance(ending.error, AnswerCut)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors.dependencies.asking import Purpose, Usage
+from processors.dependencies.asking import Degenerate, Purpose, Usage
 from processors.sdk import (
     AnswerCut,
     AnswerUnfit,
@@ -128,3 +128,9 @@ async def test_a_repair_that_the_model_cannot_take_is_skipped() -> None:
     model = ScriptedOllama("no", Rejected("too long"), '{"n": 8}')
     assert (await run(model)).result
     assert purposes(model)[-1] == Purpose.ANEW
+
+
+async def test_a_model_that_went_round_in_circles_is_asked_anew() -> None:
+    model = ScriptedOllama(Degenerate("it repeats itself"), '{"n": 8}')
+    assert (await run(model)).result
+    assert purposes(model) == [Purpose.QUESTION, Purpose.ANEW]
