@@ -46,7 +46,9 @@ async def metrics(call: Call) -> Response:
     if "authorization" in call.request.headers or not _may_scrape_without_key(call):
         await call.identify(Scope.METRICS)
         app = call.key.app if call.key.app != EVERY_APP else ""
-    text = await parts.metrics.render(parts.inspector, parts.callbacks, parts.directory, app)
+    text = await parts.metrics.render(
+        parts.inspector, parts.callbacks, parts.directory, parts.windows, app=app
+    )
     return Response(text, media_type=MEDIA)
 
 

@@ -23,10 +23,12 @@ from gateway.audit_metrics import AuditSnapshot
 from gateway.courier_metrics import CallbackSnapshot
 from gateway.engine_metrics import AppSnapshot, ClassSnapshot, JobSnapshot
 from gateway.fleet_metrics import FleetSnapshot, ServerSnapshot
+from gateway.window_metrics import WindowSnapshot
 from streams.callbacks import CallbackStore
 from streams.directory import Directory
 from streams.errors import Trouble
 from streams.inspector import Inspector
+from streams.windows import WindowStore
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,8 @@ class GatewayMetrics:
         inspector: Inspector,
         callbacks: CallbackStore | None = None,
         directory: Directory | None = None,
+        windows: WindowStore | None = None,
+        *,
         app: str = "",
     ) -> bytes:
         """The text for Prometheus, with the series of all apps or of one.
@@ -91,7 +95,7 @@ class GatewayMetrics:
         registries = [self.registry, *self._others]
         try:
             async with asyncio.timeout(SCRAPE_S):
-                truth = await read_truth(inspector, callbacks, directory, app)
+                truth = await read_truth(inspector, callbacks, directory, windows, app)
         except (Trouble, TimeoutError):
             log.warning("Redis did not answer a scrape")
             self._redis_up.set(0)
@@ -108,6 +112,7 @@ async def read_truth(
     inspector: Inspector,
     callbacks: CallbackStore | None,
     directory: Directory | None,
+    windows: WindowStore | None,
     app: str = "",
 ) -> Sequence[Collector]:
     """What Redis has at this moment. Its cost follows lanes, workers and apps, never jobs."""
@@ -124,5 +129,8 @@ async def read_truth(
         truth.append(CallbackSnapshot(await callbacks.counts(), await callbacks.endpoints.now()))
     if directory is not None:
         truth.append(FleetSnapshot(await directory.workers(), classes))
+    recent = None if windows is None else await windows.read()
+    if recent is not None:
+        truth.append(WindowSnapshot(recent))
     server = await inspector.server()
     return [*truth, ServerSnapshot(server, time.monotonic() - began)]

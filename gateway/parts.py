@@ -43,6 +43,7 @@ from streams.rates import RateStore
 from streams.schedules import ScheduleStore
 from streams.tokens import TokenReader
 from streams.usage_sums import UsageSums
+from streams.windows import WindowStore
 
 Check = Callable[[], Awaitable[object]]
 T = TypeVar("T")
@@ -65,6 +66,7 @@ class Stores:
     circumstances: CircumstanceReader
     overview: OverviewReader
     usage: UsageSums
+    windows: WindowStore
 
 
 class GatewayParts(Service):
@@ -100,7 +102,7 @@ class GatewayParts(Service):
         self.callbacks = stores.callbacks
         self.schedules = stores.schedules
         self.flow_reader = stores.flows
-        self.control = stores.control
+        self.control, self.windows = stores.control, stores.windows
         self.circumstances = stores.circumstances
         self.overview = stores.overview
         self.usage = stores.usage

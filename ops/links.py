@@ -40,6 +40,7 @@ from streams.results import KeptResults
 from streams.schedules import ScheduleStore
 from streams.scripts import translated
 from streams.usage_sums import UsageSums
+from streams.windows import WindowStore
 
 KEEPALIVE_S = 15
 NO_REDIS = "no Redis: start one with `roughneck up`, or name one with --redis redis://HOST:6379/0"
@@ -67,6 +68,7 @@ class Engine:
     outlooks: OutlookReader
     forecasts: Forecasts
     results: KeptResults
+    windows: WindowStore
 
     async def ping(self) -> None:
         """Return when Redis answers. Raises Unavailable."""
@@ -158,6 +160,7 @@ def engine_over(redis: "Redis", settings: Settings) -> Engine:
         outlooks=OutlookReader(redis, keyspace),
         forecasts=Forecasts(redis, keyspace),
         results=KeptResults(redis, keyspace, broker.scripts),
+        windows=WindowStore(redis, keyspace),
     )
 
 

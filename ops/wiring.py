@@ -66,6 +66,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         circumstances=looking.circumstances,
         overview=looking.overview,
         usage=looking.usage,
+        windows=looking.windows,
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)

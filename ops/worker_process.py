@@ -23,7 +23,7 @@ from processors.dependencies.flows import FlowsProvider
 from processors.dependencies.http import HttpProvider
 from processors.dependencies.log import LogProvider
 from processors.dependencies.ollama import OllamaProvider
-from processors.runtime import Runtime
+from processors.runtime import Runtime, WindowTable
 from processors.sdk.agent_discovery import discover_agents
 from processors.sdk.agents import Agent, AgentContext
 from processors.sdk.event_feed import EventFeed
@@ -50,10 +50,12 @@ from streams.loops.log_keeper import LogKeeper
 from streams.loops.promoter import Promoter
 from streams.loops.scheduler import Scheduler
 from streams.loops.sweeper import Sweeper
+from streams.loops.window_keeper import WindowKeeper
 from streams.model import ResourceClass
 from streams.retention import KeptJobs
 from streams.scripts import translated
 from streams.telemetry import Telemetry
+from streams.windows import MINUTE_S, PANE_S
 from streams.worker import Worker, WorkerPlan
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class WorkerProcess(Service):
         self._engine: Engine
         self._logs: LogKeeper
         self._learner: Learner
+        self._windows = WindowTable("windows", PANE_S, MINUTE_S + PANE_S)
         self._flows: list[NamedFlow] = []
 
     async def on_start(self) -> None:
@@ -113,7 +116,8 @@ class WorkerProcess(Service):
         )
         self._listen()
         chores = self._chores(registry, ollama, classes)
-        self._runtime = Runtime(self._worker, chores, agents=await self._watching())
+        watching = await self._watching()
+        self._runtime = Runtime(self._worker, chores, agents=watching, windows=self._windows)
         await self._begin(self._runtime)
         log.info("worker is ready", extra={"worker": plan.id, "classes": ",".join(sorted(classes))})
 
@@ -199,6 +203,7 @@ class WorkerProcess(Service):
             Auditor(engine.audit, self._worker.plan.id),
             self._logs,
             self._learner,
+            WindowKeeper(self._worker.plan.id, self._windows, engine.events, engine.windows),
             Forecaster(engine.forecasts, engine.outlooks, engine.learned),
         ]
         if ResourceClass.OLLAMA in classes:

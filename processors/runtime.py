@@ -10,6 +10,7 @@ tests/processors/test_runtime.py stands over every private name that is touched.
 import asyncio
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -112,6 +113,38 @@ class WindowedCounts:
         return [int(counts.delta(size_s * back)) for back in range(self._window.kept - 1, 0, -1)]
 
 
+class WindowTable:
+    """Counts by key in panes of time; see `streams.windows.Panes`."""
+
+    def __init__(self, name: str, pane_s: float, kept_s: float) -> None:
+        self._name, self._pane_s, self._kept_s = name, pane_s, kept_s
+        self._table: Any
+        self._panes: Any
+
+    def table_in(self, app: faust.App) -> Any:
+        """Make the table in `app`, which lets panes go that are too old."""
+        self._table = app.Table(self._name, default=int)
+        self._panes = self._table.tumbling(self._pane_s, expires=self._kept_s)
+        return self._table
+
+    def add(self, key: Any, at_s: float, count: int) -> None:
+        """Count into the pane of that time."""
+        self._panes.relative_to(at_s)[key] += count
+
+    def between(self, from_s: float, until_s: float) -> Counter[Any]:
+        """Sums over the panes that begin in that time."""
+        sums: Counter[Any] = Counter()
+        for (key, (start, _)), count in self._table.data.items():
+            if from_s <= start < until_s:
+                sums[key] += count
+        return sums
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for key in list(self._table.data):
+            del self._table[key]
+
+
 class Arrivals:
     """The events of an agent's stream; one that raised goes on behind the one it was at."""
 
@@ -150,6 +183,7 @@ class Runtime(Service):
         name: str = "roughneck",
         slots_max: Mapping[ResourceClass, int] | None = None,
         agents: tuple[Sequence[Agent], Feeds] | None = None,
+        windows: WindowTable | None = None,
     ) -> None:
         """Actors are fixed at start: `slots_max` leaves room to raise the slots while it runs.
 
@@ -167,7 +201,7 @@ class Runtime(Service):
             Table=LocalTable,
         )
         self.contexts: dict[str, AgentContext] = {}  # of the agents, by name
-        self._tables: list[faust.Table[Any, Any]] = []
+        self._tables = [windows.table_in(self.app)] if windows is not None else []
         actors = {**worker.plan.slots, **(slots_max or {})}
         for resource_class, count in actors.items():
             self._add_agent(resource_class, count)

@@ -28,6 +28,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     calls_           STRING  1 day          the last two numbered calls of (worker, pool)
     doorbell_        STREAM  capped         rung when a class may have work for a waiting worker
     events           STREAM  capped         every change of state
+    recent           STRING  60 s           what happened in the last minute, by whom it was counted
     ended_           ZSET    by retention   an app's ended jobs but dead ones, by time of ending
     dead_            ZSET    by retention   an app's dead letters, by time of ending
     apps             SET     permanent      apps that ever submitted
@@ -79,7 +80,7 @@ COURIERS = "couriers"  # the consumer group of every lane of callbacks
 PLAIN = frozenset(
     (
         *("gate", "counts", "tallies", "blocked", "expiring", "limits", "events", "apps"),
-        *("flow_steps", "flow_fans", "learned", "forecasts", "cached_results"),
+        *("flow_steps", "flow_fans", "learned", "forecasts", "cached_results", "recent"),
         *("shipped", "verdicts", "audit"),
         *("workers", "processors", "endpoints", "keys", "callback_lanes", "callback_leases"),
         *("callback_hosts", "callback_due", "callback_dead", "callback_done", "callback_counts"),

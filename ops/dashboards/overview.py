@@ -108,6 +108,39 @@ FLOW = Row(
     ),
 )
 
+MINUTE = Row(
+    "The last minute, live",
+    (
+        Panel(
+            title="Jobs",
+            what="Submitted, started and ended within the last minute, over all workers.",
+            queries=(Query(truth("roughneck_minute_jobs", "what"), "{{what}}"),),
+        ),
+        Panel(
+            title="Failures",
+            what="Attempts that failed within the last minute, by the code of the error.",
+            queries=(
+                Query(
+                    highest("roughneck_minute_failures", "processor, error"),
+                    "{{processor}} {{error}}",
+                ),
+            ),
+            stack=True,
+        ),
+        Panel(
+            title="What agents say",
+            what="Lines of the agents that watch events: a warning of error-spikes is a spike.",
+            queries=(
+                Query(
+                    own_rate("roughneck_agent_lines_total", "agent, level"),
+                    "{{agent}} {{level}}",
+                ),
+            ),
+            unit="cps",
+        ),
+    ),
+)
+
 PACE = Row(
     "How long it takes",
     (
@@ -279,5 +312,5 @@ OVERVIEW = Dashboard(
     uid="roughneck-overview",
     title="Roughneck: overview",
     what="Is it well, and if not, where to look.",
-    rows=(STANDING, FLOW, PACE, GATEWAY, REDIS, HEALTH, LINK),
+    rows=(STANDING, FLOW, MINUTE, PACE, GATEWAY, REDIS, HEALTH, LINK),
 )

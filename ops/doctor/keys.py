@@ -17,7 +17,7 @@ PAGE = 1_000
 LOOK_S = 15.0
 # Names whose keys always have a lifetime, and those that live and end with their job's record.
 WITH_LIFETIME = frozenset(
-    {"staged_", "calls_", "worker_", "rate_", "tokens_", "usage_", "forecasts"}
+    {"staged_", "calls_", "worker_", "rate_", "tokens_", "usage_", "forecasts", "recent"}
 )
 WITH_JOB = frozenset({"payload_", "result_"})
 ENTRIES_MAX = 2_000  # of one structure whose jobs are looked up

@@ -31,6 +31,7 @@ from streams.rates import RateStore
 from streams.schedules import ScheduleStore
 from streams.tokens import TokenReader
 from streams.usage_sums import UsageSums
+from streams.windows import WindowStore
 from tests.support.build import Hand
 
 KEYS = Keyspace()
@@ -150,6 +151,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         circumstances=CircumstanceReader(redis, KEYS),
         overview=OverviewReader(redis, KEYS),
         usage=UsageSums(redis, KEYS),
+        windows=WindowStore(redis, KEYS),
     )
 
 

@@ -81,6 +81,7 @@ class Scene:
         asked = await accepted(self.http, "ask", {"prompt": "why?", "max_tokens": 20})
         await accepted(self.http, "cnc-error-classify", sample("cnc-error-classify"))
         await accepted(self.other, "etyde-set", sample("etyde-set"))  # no word of the model fits
+        await accepted(self.other, "steady", {"prompt": "always the same"})
         await self._flow()
         await until(lambda: self._ended(dead), what="a dead letter", limit_s=20)
         await self.other.post(f"/v1/jobs/{dead}:retry")

@@ -2,13 +2,14 @@
 
 import asyncio
 import inspect
+import time
 
 import faust
 import pytest
 from faust.app.base import BootStrategy
 from mode import Service
 
-from processors.runtime import PullChannel, RedisApp, Runtime
+from processors.runtime import PullChannel, RedisApp, Runtime, WindowTable
 from streams.attempt import Attempt
 from streams.broker import Broker
 from streams.inspector import Inspector
@@ -34,12 +35,12 @@ class Counting:
             raise RuntimeError("a chore that fails is tried again")
 
 
-async def run_with(redis_url, run, slots, scenario, chores=()):
+async def run_with(redis_url, run, slots, scenario, chores=(), windows=None):
     broker = Broker(client(redis_url), Keyspace())
     plan = WorkerPlan("host-1-runtime", slots, dict.fromkeys(slots, PROCESSORS))
     control, bell = client(redis_url), client(redis_url)
     worker = Worker(broker, plan, run, control=control, bell=bell)
-    runtime = Runtime(worker, chores)
+    runtime = Runtime(worker, chores, windows=windows)
     await runtime.start()
     try:
         await scenario(broker, runtime)
@@ -137,3 +138,33 @@ def test_the_private_names_of_faust_are_as_expected():
     assert isinstance(BootStrategy.enable_kafka, bool)
     assert "concurrency" in inspect.signature(faust.App.agent).parameters
     assert issubclass(faust.App, Service)
+    for name in ("_maybe_set_key_ttl", "_maybe_del_key_ttl"):
+        assert [*inspect.signature(getattr(faust.Table, name)).parameters] == [
+            "self",
+            "key",
+            "partition",
+        ]
+
+
+async def test_windows_are_a_table_of_faust_that_forgets_what_is_old(redis, redis_url):
+    windows = WindowTable("windows", 10, 60)
+    now = time.time() // 10 * 10
+
+    async def run(attempt: Attempt) -> bytes:
+        return b"{}"
+
+    async def scenario(broker, runtime):
+        for at_s, count in ((now, 2), (now + 3, 1), (now - 30, 5), (now - 500, 7)):
+            windows.add("key", at_s, count)
+        windows.add("other", now, 1)
+        assert windows.between(now, now + 10) == {"key": 3, "other": 1}
+        assert windows.between(now - 60, now) == {"key": 5}
+        await windows._table._del_old_keys()  # what Faust does every half minute
+        assert windows.between(0, now + 10) == {"key": 8, "other": 1}
+        windows.clear()
+        windows.add("key", now, 1)
+        assert windows.between(0, now + 10) == {"key": 1}
+        assert windows._table.started
+        assert runtime.app.crash_reason is None
+
+    await run_with(redis_url, run, {ResourceClass.IO: 1}, scenario, windows=windows)

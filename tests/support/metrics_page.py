@@ -12,6 +12,7 @@ from gateway.fleet_metrics import FleetSnapshot, ServerSnapshot
 from gateway.journal.acceptor import Spool
 from gateway.journal.measures import SpoolMetrics
 from gateway.metrics import GatewayMetrics
+from gateway.window_metrics import WindowSnapshot
 from ops.metrics import WorkerMetrics
 from ops.wireguard import LinkMetrics
 from streams.audit import Balance, Findings
@@ -31,6 +32,7 @@ from streams.telemetry import (
     ModelAsked,
 )
 from streams.usage import Usage
+from streams.windows import Recent
 from streams.worker import Health
 from tests.support.build import lane
 from tests.support.monitoring import BY_HAND, used_in
@@ -137,6 +139,9 @@ def gateway_families() -> list[Metric]:
     snapshot.register(AppSnapshot(tallies, [view]))
     snapshot.register(FleetSnapshot([worker], [view]))
     snapshot.register(ServerSnapshot(ServerState(Memory(1, 0), appends=True, writes=True), 0.0))
+    happened = {"echo": {"started": 1}}
+    recent = Recent("w", 0, happened, {"echo": {"timed_out": 9}})
+    snapshot.register(WindowSnapshot(recent))
     findings = Findings(broken={"no result": 1}, mended={"entry gone": 1})
     snapshot.register(CallbackSnapshot({}, EndpointsNow({}, 0, 0)))
     snapshot.register(AuditSnapshot([Balance("io", "waiting", 1, 1)], findings))

@@ -1,0 +1,113 @@
+"""What happened just now, over all workers: jobs and failures of the last minute.
+
+One worker counts, and publishes for all; what it counts into is `Panes`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from streams.events import Event
+from streams.keyspace import Keyspace
+from streams.model import State
+from streams.scripts import Client, translated
+
+PANE_S = 10
+MINUTE_S = 60
+FRESH_MS = 10_000  # an older publication is that of a worker that is gone
+KEY_TTL_S = 60
+ERRORS_MAX = 100  # of all processors
+
+Key = tuple[str, str, str]  # processor, what happened, the code of an error
+
+
+class Panes(Protocol):
+    """Counts by key, kept apart by panes of PANE_S seconds for a minute."""
+
+    def add(self, key: Key, at_s: float, count: int) -> None:
+        """Count something that happened at that time."""
+        ...
+
+    def between(self, from_s: float, until_s: float) -> Mapping[Key, int]:
+        """The sums over the panes that begin in that time."""
+        ...
+
+    def clear(self) -> None:
+        """Forget everything."""
+        ...
+
+
+class Recent(msgspec.Struct, frozen=True):
+    """What happened in the last minute, as far back as was seen."""
+
+    by: str  # the worker that counted
+    at_ms: int
+    jobs: dict[str, dict[str, int]]  # processor → submitted, started, or the state of an end
+    failures: dict[str, dict[str, int]]  # processor → code of the error
+
+
+def keys_of(events: Iterable[Event]) -> Counter[tuple[Key, float]]:
+    """What to count of events: the key, and the pane's beginning in seconds."""
+    found: Counter[tuple[Key, float]] = Counter()
+    for event in events:
+        pane_s = float(event.at_ms // 1_000 // PANE_S * PANE_S)
+        for what, error in _told(event):
+            found[(event.lane.processor, what, error), pane_s] += 1
+    return found
+
+
+def recent_of(panes: Panes, by: str, now_ms: int) -> Recent:
+    """The last minute."""
+    now_s = now_ms / 1_000
+    sums = panes.between(now_s - MINUTE_S, now_s + PANE_S)
+    jobs: dict[str, dict[str, int]] = {}
+    failures: dict[str, dict[str, int]] = {}
+    for (processor, what, error), count in Counter(sums).most_common():
+        if what != "failed":
+            jobs.setdefault(processor, {})[what] = count
+        elif sum(map(len, failures.values())) < ERRORS_MAX:
+            failures.setdefault(processor, {})[error] = count
+    return Recent(by, now_ms, jobs, failures)
+
+
+class WindowStore:
+    """What was published. Every method may raise errors.Unavailable."""
+
+    def __init__(self, redis: Client, keyspace: Keyspace) -> None:
+        self._redis = redis
+        self._key = keyspace.key("recent")
+
+    async def now_ms(self) -> int:
+        """The server's wall time."""
+        with translated():
+            seconds, micros = await self._redis.time()
+        return int(seconds) * 1_000 + int(micros) // 1_000
+
+    async def read(self) -> Recent | None:
+        """The newest publication, None where nobody counts."""
+        with translated():
+            stored = await self._redis.get(self._key)
+        return msgspec.json.decode(stored, type=Recent) if stored else None
+
+    async def publish(self, recent: Recent) -> None:
+        """Let everybody read it for a minute."""
+        with translated():
+            await self._redis.set(self._key, msgspec.json.encode(recent), ex=KEY_TTL_S)
+
+
+def _told(event: Event) -> Iterable[tuple[str, str]]:
+    """What an event counts as, with the code of the error if it is a failure."""
+    code = event.fields.get("code", "")
+    match event.kind:
+        case "submitted":
+            yield "submitted", ""
+        case "active":
+            yield "started", ""
+        case "retrying":
+            yield "failed", code
+        case "ended":
+            yield str(event.state), ""
+            if event.state is State.DEAD:
+                yield "failed", code

@@ -1,0 +1,105 @@
+"""The last minute over all workers: counted by one, rebuilt from the stream."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+from redis.asyncio import Redis
+
+from streams.broker import Broker
+from streams.events import EventReader
+from streams.keyspace import Keyspace
+from streams.loops.window_keeper import WindowKeeper
+from streams.model import Again, Dead, Done, Fault, Settlement
+from streams.windows import Key, WindowStore
+from tests.support.build import Hand, new_job
+
+KEYS = Keyspace()
+FAULT = Fault("timed_out", "too slow")
+
+
+class Panes:
+    """As Faust's table, without Faust."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[Key, float]] = Counter()
+
+    def add(self, key: Key, at_s: float, count: int) -> None:
+        self.counts[key, at_s] += count
+
+    def between(self, from_s: float, until_s: float) -> Mapping[Key, int]:
+        sums: Counter[Key] = Counter()
+        for (key, at_s), count in self.counts.items():
+            if from_s <= at_s < until_s:
+                sums[key] += count
+        return sums
+
+    def clear(self) -> None:
+        self.counts.clear()
+
+
+def keeper(redis: Redis, name: str) -> WindowKeeper:
+    return WindowKeeper(name, Panes(), EventReader(redis, KEYS), WindowStore(redis, KEYS))
+
+
+@pytest.fixture
+def store(redis: Redis) -> WindowStore:
+    return WindowStore(redis, KEYS)
+
+
+async def run_some(redis: Redis) -> None:
+    """One job succeeds, one is tried again, one is dead."""
+    broker = Broker(redis, KEYS)
+    hand = Hand(broker)
+    await broker.submit([new_job() for _ in range(3)])
+    verdicts = (Done(b"1"), Again(60_000, FAULT), Dead(FAULT))
+    leases = await hand.take(3)
+    settlements = [
+        Settlement(lease.job_id, lease.token, verdict)
+        for lease, verdict in zip(leases, verdicts, strict=True)
+    ]
+    await broker.settle(hand.id, settlements)
+
+
+async def test_the_last_minute_is_counted_over_all_workers(
+    redis: Redis, store: WindowStore
+) -> None:
+    one = keeper(redis, "one")
+    await one.tick()
+    await run_some(redis)
+    await one.tick()
+    recent = await store.read()
+    assert recent is not None
+    assert recent.jobs == {"echo": {"submitted": 3, "started": 3, "succeeded": 1, "dead": 1}}
+    assert recent.failures == {"echo": {"timed_out": 2}}
+
+
+async def test_one_counts_and_another_goes_on_from_the_stream_when_it_is_gone(
+    redis: Redis, store: WindowStore
+) -> None:
+    one, other = keeper(redis, "one"), keeper(redis, "other")
+    await one.tick()
+    await run_some(redis)
+    await other.tick()
+    told = await store.read()
+    assert told is not None
+    assert (told.by, told.jobs) == ("one", {})
+    await redis.delete(KEYS.key("recent"))  # its lifetime ends
+    await other.tick()
+    told = await store.read()
+    assert told is not None
+    assert (told.by, told.jobs["echo"]["submitted"]) == ("other", 3)
+    await one.tick()  # it was only slow: the one that counts now goes on
+    told = await store.read()
+    assert told is not None
+    assert told.by == "other"
+
+
+async def test_nothing_is_counted_twice(redis: Redis, store: WindowStore) -> None:
+    one = keeper(redis, "one")
+    await run_some(redis)
+    for _ in range(3):
+        await one.tick()
+    recent = await store.read()
+    assert recent is not None
+    assert recent.jobs["echo"]["submitted"] == 3
