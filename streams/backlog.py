@@ -58,8 +58,8 @@ class BacklogReader:
         rows = await self._records([*later, *dead])
         of_later = [row for row in rows[: len(later)] if row[0] is not None]
         return Backlog(
-            delayed=Counter(text(lane) for lane, attempt in of_later if not int(attempt or 0)),
-            retrying=Counter(text(lane) for lane, attempt in of_later if int(attempt or 0)),
+            delayed=Counter(text(lane) for lane, lease in of_later if lease is None),
+            retrying=Counter(text(lane) for lane, lease in of_later if lease is not None),
             dead=Counter(text(lane) for lane, _ in rows[len(later) :] if lane is not None),
             delayed_all=dict(zip(ResourceClass, sizes[: len(due)], strict=True)),
             dead_all=sum(sizes[len(due) :]),
@@ -72,7 +72,7 @@ class BacklogReader:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), "lane", "attempt")
+                    pipe.hmget(self._keys.job(job_id), "lane", "lease")
                 rows: list[Any] = await pipe.execute()
         return rows
 

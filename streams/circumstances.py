@@ -10,6 +10,7 @@ from streams.dispatch import score
 from streams.events import parse_entry
 from streams.flow import PlannedStage
 from streams.keyspace import FLOW, Keyspace, lease_member
+from streams.leasing import parse_lease
 from streams.limits import parse_rate, rate_field
 from streams.model import Job, Lane, Priority, Rate, ResourceClass, State
 from streams.outlook import OutlookReader
@@ -167,8 +168,8 @@ class CircumstanceReader:
     async def _lease(self, job: Job, now_ms: int) -> int | None:
         """Until the job's lease runs out; None where it has just ended."""
         with translated():
-            row = await self._redis.hmget(self._keys.job(job.id), ["pool", "lane", "entry"])
-            pool, lane, entry = map(text, row)
+            row = await self._redis.hmget(self._keys.job(job.id), ["lease", "lane", "entry"])
+            pool, (lane, entry) = parse_lease(row[0]).pool, map(text, row[1:])
             member = lease_member(lane, entry)
             deadline = await self._redis.zscore(self._keys.key("leases_", pool), member)
         return None if deadline is None else int(deadline) - now_ms

@@ -26,6 +26,7 @@ from streams.flow_record import (
 )
 from streams.inspector import JOB_FIELDS, job_of
 from streams.keyspace import Keyspace
+from streams.leasing import parse_lease
 from streams.model import Fault, Job, Page, State
 from streams.scripts import Client, text, translated
 from streams.shelves import SCAN_MAX
@@ -119,11 +120,12 @@ class FlowReader:
                 async with self._redis.pipeline(transaction=False) as pipe:
                     for index in indexes:
                         key = self._keys.job(stage_job(flow_id, name, index))
-                        pipe.hmget(key, "state", "start", "end", "code", "error")
+                        pipe.hmget(key, "state", "lease", "end", "code", "error")
                     rows = await pipe.execute()
-            for index, (state, began, over, code, error) in zip(indexes, rows, strict=True):
+            for index, (state, lease, over, code, error) in zip(indexes, rows, strict=True):
                 states[text(state) or "none"] += 1
-                started += [int(began)] if began else []
+                began_ms = parse_lease(lease).started_ms
+                started += [began_ms] if began_ms else []
                 ended += [int(over)] if over and State(text(state)).ended else []
                 if fault is None and code and text(state) in ("dead", "expired"):
                     fault = Fault(text(code), f"{name}:{index}: {text(error)}")

@@ -1,10 +1,11 @@
 """Estimates of starts that were made, kept until they can be compared with what happened."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from streams.keyspace import Keyspace
+from streams.leasing import Leased, parse_lease
 from streams.model import ResourceClass, State
 from streams.scripts import Client, text, translated
 
@@ -72,7 +73,7 @@ class Forecasts:
                     pipe.hdel(self._key, one.job_id)
                 mine = await pipe.execute() if over else []
         return [
-            Outcome(one, int(row["start"] or now_ms))
+            Outcome(one, row[1].started_ms or now_ms)
             for (one, row), removed in zip(over, mine, strict=True)
             if removed and _tells(row)
         ]
@@ -93,26 +94,27 @@ class Forecasts:
             seconds, micros = await self._redis.time()
         return int(seconds) * 1_000 + int(micros) // 1_000
 
-    async def _records(self, job_ids: Sequence[str]) -> list[dict[str, str]]:
-        names = ("state", "start", "attempt")
+    async def _records(self, job_ids: Sequence[str]) -> list[tuple[str, Leased]]:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for job_id in job_ids:
-                    pipe.hmget(self._keys.job(job_id), names)
+                    pipe.hmget(self._keys.job(job_id), "state", "lease")
                 rows = await pipe.execute() if job_ids else []
-        return [dict(zip(names, map(text, row), strict=True)) for row in rows]
+        return [(text(state), parse_lease(lease)) for state, lease in rows]
 
 
-def _over(one: Forecast, row: Mapping[str, str], now_ms: int) -> bool:
-    waits = row["state"] in (State.WAITING, State.DELAYED) and not row["attempt"]
-    return not waits or now_ms - one.made_ms > WAITED_MS
+def _over(one: Forecast, row: tuple[str, Leased], now_ms: int) -> bool:
+    return not _waits(row) or now_ms - one.made_ms > WAITED_MS
 
 
-def _tells(row: Mapping[str, str]) -> bool:
+def _waits(row: tuple[str, Leased]) -> bool:
+    state, lease = row
+    return state in (State.WAITING, State.DELAYED) and not lease.attempt
+
+
+def _tells(row: tuple[str, Leased]) -> bool:
     """Whether it started by itself, or should have: one that was cancelled says nothing."""
-    if row["state"] in (State.WAITING, State.DELAYED) and not row["attempt"]:
-        return True
-    return row["attempt"] == "1" and bool(row["start"])
+    return _waits(row) or row[1].attempt == 1
 
 
 def _parsed(job_id: str, stored: str) -> Forecast:

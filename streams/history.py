@@ -1,6 +1,6 @@
 """What is kept of a job's attempts: when, where, how each ended, and what it logged.
 
-The newest attempt stands in the record's own fields, those before it in `try:<n>`; lines are in
+The newest attempt stands in the record's `lease`, those before it in `try:<n>`; lines are in
 `log:<n>`. All of it lives and goes with the record.
 """
 
@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from streams.leasing import Leased, parse_lease
 from streams.model import Fault, State
 from streams.scripts import text
 
@@ -61,9 +62,9 @@ def parse_attempts(row: Mapping[bytes, bytes]) -> list[AttemptRecord]:
         for name, line in row.items()
         if name.startswith(b"try:")
     }
-    newest = int(row.get(b"attempt", 0))
-    if newest and newest not in found:
-        found[newest] = _newest(newest, row, logs)
+    newest = parse_lease(row.get(b"lease"))
+    if newest.attempt and newest.attempt not in found:
+        found[newest.attempt] = _newest(newest, row, logs)
     return [found[number] for number in sorted(found)]
 
 
@@ -87,21 +88,21 @@ def _earlier(number: int, line: bytes, logs: Mapping[int, bytes]) -> AttemptReco
     )
 
 
-def _newest(number: int, row: Mapping[bytes, bytes], logs: Mapping[int, bytes]) -> AttemptRecord:
+def _newest(lease: Leased, row: Mapping[bytes, bytes], logs: Mapping[int, bytes]) -> AttemptRecord:
     state, code = State(text(row[b"state"])), text(row.get(b"code"))
     ended = state.ended
     failed = ended and state is not State.SUCCEEDED  # else the fault is that of an earlier one
     progress = text(row.get(b"progress"))
     return AttemptRecord(
-        number=number,
-        started_ms=int(row.get(b"start", 0)),
+        number=lease.attempt,
+        started_ms=lease.started_ms,
         ended_ms=int(row.get(b"end", 0)) if ended else 0,
-        worker=text(row.get(b"worker")),
+        worker=lease.worker,
         ending=_ending(state),
         fault=Fault(code, text(row.get(b"error"))) if failed and code else None,
         progress=float(progress) if progress else None,
         note=text(row.get(b"note")),
-        log=parse_log(logs.get(number, b"")),
+        log=parse_log(logs.get(lease.attempt, b"")),
     )
 
 

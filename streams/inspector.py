@@ -11,6 +11,7 @@ from streams.broker import parse_callback, parse_unique
 from streams.history import AttemptRecord, parse_attempts
 from streams.keyspace import GROUP, Keyspace
 from streams.learned import Offness, offness_fields, offness_of
+from streams.leasing import parse_lease
 from streams.limits import parse_rate, rate_field
 from streams.listing import EVERY_JOB, JobFilter, JobListing
 from streams.memory import ServerState, read_server
@@ -22,8 +23,8 @@ T = TypeVar("T")
 
 # What parse_job reads of a record; beside it stand attempts and what they logged.
 JOB_FIELDS = (
-    *(b"lane", b"state", b"limits", b"at", b"attempt", b"failures", b"crashes", b"start", b"end"),
-    *(b"due", b"expires", b"size", b"worker", b"cancel", b"progress", b"note", b"code", b"error"),
+    *(b"lane", b"state", b"limits", b"at", b"lease", b"failures", b"crashes", b"end"),
+    *(b"due", b"expires", b"size", b"cancel", b"progress", b"note", b"code", b"error"),
     *(b"callback", b"tags", b"trace", b"unique", b"flow", b"stage"),
     b"usage",
 )
@@ -239,23 +240,23 @@ def parse_job(job_id: str, row: Mapping[bytes, Any]) -> Job:
         return int(field(name) or 0)
 
     attempts_max, timeout_ms, *_ = map(int, field("limits").split())
-    code = field("code")
+    code, lease = field("code"), parse_lease(field("lease"))
     return Job(
         id=job_id,
         lane=Lane.parse(field("lane")),
         state=State(field("state")),
         submitted_ms=number("at"),
-        attempt=number("attempt"),
+        attempt=lease.attempt,
         failures=number("failures"),
         crashes=number("crashes"),
         attempts_max=attempts_max,
         timeout_ms=timeout_ms,
-        started_ms=number("start"),
+        started_ms=lease.started_ms,
         ended_ms=number("end"),
         due_ms=number("due"),
         expires_at_ms=number("expires"),
         payload_bytes=number("size"),
-        worker=field("worker"),
+        worker=lease.worker,
         cancel_requested=bool(field("cancel")),
         progress=float(field("progress")) if field("progress") else None,
         note=field("note"),

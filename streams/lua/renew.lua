@@ -7,6 +7,7 @@
 --       rest...   job, token
 -- Returns {id, lost|cancel, ...} for the jobs of which there is something to say.
 redis.call('DEL', gate)
+local HELD = { 'state', 'lane', 'entry', 'lease', 'cancel', 'crashes', 'prev' }
 local answers, classes = {}, {}
 
 local function say(id, what)
@@ -15,7 +16,7 @@ end
 
 for i = rest, #ARGV, 2 do
   local id, token = ARGV[i], ARGV[i + 1]
-  local job = read_job(id)
+  local job = read_job(id, HELD)
   if job and job.state == 'active' and job.token == token then
     redis.call('ZADD', leases_ .. job.pool, now + lease_ms, job.lane .. '|' .. job.entry)
     -- Without its group the lane loses the consumer's name only; the lease stands.

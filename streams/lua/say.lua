@@ -21,28 +21,29 @@ local function write(id, most, ...)
 end
 
 local function say(id, token, from, to, piece)
-  local row = redis.call('HMGET', job_ .. id, 'token', 'state', 'attempt')
-  if row[1] ~= token or row[2] ~= 'active' then return 'lost' end
+  local row = redis.call('HMGET', job_ .. id, 'lease', 'state')
+  local attempt, newest_token = string.match(row[1] or '', '^(%d+)\t([^\t]*)')
+  if newest_token ~= token or row[2] ~= 'active' then return 'lost' end
   local newest = redis.call('XREVRANGE', tokens_ .. id, '+', '-', 'COUNT', 1)[1]
   local entry = newest and newest[2]
   local there = 0
-  if entry and entry[2] == row[3] then
+  if entry and entry[2] == attempt then
     if entry[CUT] then return 'full' end
     there = tonumber(entry[TO])
   else
-    write(id, 1, 'a', row[3], 'f', 0, 't', 0, 'x', '')
+    write(id, 1, 'a', attempt, 'f', 0, 't', 0, 'x', '')
   end
   from, to = tonumber(from), tonumber(to)
   if to <= there then return 'said' end
   if to > tokens_max_bytes then
-    write(id, MANY, 'a', row[3], 'f', there, 't', there, 'x', '', 'cut', 1)
+    write(id, MANY, 'a', attempt, 'f', there, 't', there, 'x', '', 'cut', 1)
     return 'full'
   end
   if from < there then
     piece = string.sub(piece, there - from + 1)
     from = there
   end
-  write(id, MANY, 'a', row[3], 'f', from, 't', to, 'x', piece)
+  write(id, MANY, 'a', attempt, 'f', from, 't', to, 'x', piece)
   return 'said'
 end
 

@@ -36,7 +36,8 @@ end
 
 local function hand_back(job)
   redis.call('ZADD', leases_ .. job.pool, 0, job.lane .. '|' .. job.entry)
-  redis.call('HSET', job_ .. job.id, 'token', '-' .. job.token)
+  job.token = '-' .. job.token
+  redis.call('HSET', job_ .. job.id, 'lease', lease_text(job))
   keep_attempt(job.id, job.attempt, 'handed_back', now_text)
   tally('handed_back', job.lane)
   event('handed_back', job.id, job.lane, 'active', job.attempt)

@@ -126,8 +126,9 @@ local function is_suspect(crashes)
 end
 
 local function may_be_offered(id)
-  local row = redis.call('HMGET', job_ .. id, 'crashes', 'token')
-  local died = string.sub(row[2] or '-', 1, 1) ~= '-'
+  local row, was = redis.call('HMGET', job_ .. id, 'crashes', 'lease'), { token = '-' }
+  if row[2] then read_lease(row[2], was) end
+  local died = string.sub(was.token, 1, 1) ~= '-'
   if not is_suspect(tonumber(row[1] or 0) + (died and 1 or 0)) then return true end
   if suspect == false then suspect = running_suspect() end
   if suspect then return suspect == id end
@@ -188,7 +189,7 @@ local function lease(id, lane, entry, from)
   local job = id and read_job(id, not from and RUN or nil, lane)
   if job and job.entry == entry and job.state == 'active' and not from then
     -- The group was made anew and delivered what is leased already: the lease stands.
-    redis.call('ZADD', leases_ .. redis.call('HGET', job_ .. id, 'pool'), 'NX', now, lane .. '|' .. entry)
+    redis.call('ZADD', leases_ .. job.pool, 'NX', now, lane .. '|' .. entry)
     return
   end
   if not job or job.entry ~= entry or job.state ~= (from and 'active' or 'waiting') then
@@ -201,11 +202,11 @@ local function lease(id, lane, entry, from)
     redis.call('XACK', stream_ .. lane, 'workers', entry)
     return finish(read_job(id), 'expired', 'expired', 'not started in time')
   end
-  local fields = { 'state', 'active', 'pool', pool, 'worker', worker, 'start', now_text }
+  local crashes = {}
   if from then
     if not reclaim(job, from) then return end
     if job.died then
-      fields[9], fields[10], fields[11], fields[12] = 'crashes', job.crashes, 'prev', job.token
+      crashes = { 'crashes', job.crashes, 'prev', job.token }
     end
     if is_suspect(tonumber(job.crashes)) then redis.call('HSET', clock_ .. class, 'suspect', id) end
   else
@@ -216,8 +217,9 @@ local function lease(id, lane, entry, from)
   spend(job.app)
   job.attempt = job.attempt and whole(job.attempt + 1) or '1'
   job.token = token .. '.' .. whole(#granted)
+  job.pool, job.start, job.worker = pool, now_text, worker
   push(leased, pool, deadline, lane .. '|' .. entry)
-  redis.call('HSET', job_ .. id, 'attempt', job.attempt, 'token', job.token, unpack(fields))
+  redis.call('HSET', job_ .. id, 'state', 'active', 'lease', lease_text(job), unpack(crashes))
   tally('started', lane)
   event('active', id, lane, 'active', job.attempt)
   answer(job)

@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.callbacks import CallbackState
 from streams.keyspace import lease_member
+from streams.leasing import parse_lease
 from streams.model import ENDED, Lane, State
 from tests.model.model import Model
 from tests.model.snapshot import KEYS, Snapshot, Stream
@@ -62,10 +63,11 @@ def each_record_is_right(model: Model, found: Snapshot) -> None:
     assert records.keys() == model.jobs.keys() == found.under("payload_").keys()
     for job in model.jobs.values():
         record = records[job.id]
-        numbers = [int(record.get(name, 0)) for name in ("attempt", "failures", "crashes")]
+        lease = parse_lease(record.get("lease"))
+        numbers = [lease.attempt, *(int(record.get(name, 0)) for name in ("failures", "crashes"))]
         assert (record["state"], numbers) == (job.state, [job.attempt, job.failures, job.crashes])
         assert 0 <= job.crashes <= 3, "I7: crashes"
-        assert record.get("token", "").removeprefix("-") == job.token, "token"
+        assert lease.token.removeprefix("-") == job.token, "token"
         assert bool(record.get("cancel")) is job.cancel
     happened = Counter((line[0], line[1]) for line in found.events)
     for job in model.jobs.values():

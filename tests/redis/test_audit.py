@@ -90,7 +90,7 @@ async def damage(redis: "Redis", jobs: dict[State, NewJob], what: str) -> NewJob
             again = await redis.xadd(stream, {"j": job.id, "t": 0})
             await redis.hset(KEYS.job(job.id), "entry", again)
         case "leased again":
-            await redis.hset(KEYS.job(job.id), mapping={"entry": "1-1", "pool": "io"})
+            await redis.hset(KEYS.job(job.id), "entry", "1-1")
             await redis.zadd(KEYS.key("leases_", "io"), {lease_member(LANE, "1-1"): 10**13})
         case "lane not listed":
             await redis.delete(KEYS.key("streams_", "io"))

@@ -75,17 +75,24 @@ local function accept(row, i, flow, stage, open)
     state = place(id, lane, class, run_at > 0 and run_at or (delay > 0 and now + delay or 0), set)
   end
   set('state', state)
+  local more = processor == 'flow' -- which will have parts
   if flow then
     set('flow', flow)
     set('stage', stage)
+    more = true
   end
   if expires > 0 then
     set('expires', expires)
     redis.call('ZADD', expiring, expires, id)
+    more = true
   end
   for offset, name in ipairs(OPTIONAL) do
-    if row[i + 6 + offset] ~= '' then set(name, row[i + 6 + offset]) end
+    if row[i + 6 + offset] ~= '' then
+      set(name, row[i + 6 + offset])
+      more = more or name ~= 'digest'
+    end
   end
+  if more then set('more', '1') end -- read_job() is to look for these
   redis.call('HSET', job_ .. id, unpack(fields))
   if processor == 'flow' then redis.call('ZADD', flows_ .. app, now_text, id) end
   if not seen_apps[app] then
@@ -103,7 +110,7 @@ end
 -- its state was where that forbids it.
 local function revive(id, to)
   local key = job_ .. id
-  local row = redis.call('HMGET', key, 'state', 'lane', 'parts', 'unique', 'attempt', 'end',
+  local row = redis.call('HMGET', key, 'state', 'lane', 'parts', 'unique', 'lease', 'end',
     'code', 'error')
   local state, lane = row[1], row[2]
   if state ~= 'dead' and state ~= 'cancelled' and state ~= 'expired' then return state end
@@ -112,10 +119,16 @@ local function revive(id, to)
     local name = string.match(row[4], '%S+$')
     if claim(id, app, 'refuse 0 ' .. name) then return 'taken' end
   end
-  if row[5] then keep_attempt(id, row[5], state, row[6], row[7], row[8]) end
+  if row[5] then
+    local was = {}
+    read_lease(row[5], was)
+    keep_attempt(id, was.attempt, state, row[6], row[7], row[8])
+    was.token = ''
+    redis.call('HSET', key, 'lease', lease_text(was))
+  end
   redis.call('HDEL', key, 'failures', 'crashes', 'code', 'error', 'cancel', 'end', 'prev', 'due',
     'expires', 'progress', 'note')
-  redis.call('HSET', key, 'state', to, 'token', '')
+  redis.call('HSET', key, 'state', to)
   if row[3] then redis.call('HINCRBY', key, 'rounds', 1) end -- its stages are stored anew
   if to == 'waiting' then
     redis.call('HSET', key, 'entry', append(id, lane))

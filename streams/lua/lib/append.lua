@@ -102,10 +102,12 @@ local ATTEMPTS_MAX = 20
 
 local function keep_attempt(id, attempt, ending, ended, code, message)
   local key = job_ .. id
-  local row = redis.call('HMGET', key, 'start', 'worker', 'progress', 'note', 'token')
-  for i = 1, 5 do row[i] = row[i] or '' end
-  local token = ending == 'lost' and '' or string.gsub(row[5], '^-', '')
-  local line = { row[1], ended, row[2], ending, row[3], row[4], token, code or '', message or '' }
+  local row, was = redis.call('HMGET', key, 'lease', 'progress', 'note'), {}
+  if not row[1] then return end -- nothing that this platform does takes it away
+  read_lease(row[1], was)
+  local token = ending == 'lost' and '' or string.gsub(was.token, '^-', '')
+  local line = { was.start, ended, was.worker, ending, row[2] or '', row[3] or '', token, code or '',
+    message or '' }
   local old = attempt + 1 - ATTEMPTS_MAX
   redis.call('HSET', key, 'try:' .. attempt, table.concat(line, '\t'))
   redis.call('HDEL', key, 'progress', 'note', 'try:' .. old, 'log:' .. old)

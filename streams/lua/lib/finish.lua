@@ -18,24 +18,31 @@
 --       callback_inline_max_bytes  int  larger results are sent as a link
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
-local RUN = { 'state', 'entry', 'attempt', 'failures', 'expires', 'limits', 'at', 'size', 'tags',
-  'trace', 'flow', 'stage' }
+local RUN = { 'state', 'entry', 'lease', 'limits', 'at', 'size', 'more' }
+RUN.more = { 'failures', 'expires', 'tags', 'trace', 'flow', 'stage' }
 local advance, stop_stages -- how an end moves a flow: flow.lua defines them
-local DONE = { 'state', 'lane', 'token', 'entry', 'pool', 'attempt', 'callback', 'ends', 'flow',
-  'stage', 'parts', 'unique' }
-local EVERY = { 'state', 'lane', 'entry', 'token', 'attempt', 'failures', 'pool', 'cancel', 'crashes',
-  'prev', 'expires', 'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage',
-  'parts', 'unique' }
+local DONE = { 'state', 'lane', 'lease', 'entry', 'more' }
+DONE.more = { 'callback', 'ends', 'flow', 'stage', 'parts', 'unique' }
+local EVERY = { 'state', 'lane', 'entry', 'lease', 'failures', 'cancel', 'crashes', 'prev', 'expires',
+  'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage', 'parts', 'unique' }
 
--- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
-local function read_job(id, fields, lane)
-  fields = fields or EVERY
-  local row = redis.call('HMGET', job_ .. id, unpack(fields))
-  if not row[1] then return nil end
-  local job = { id = id, lane = lane }
-  for i, value in ipairs(row) do
+local function read_fields(job, fields)
+  for i, value in ipairs(redis.call('HMGET', job_ .. job.id, unpack(fields))) do
     if value then job[fields[i]] = value end
   end
+end
+
+-- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
+-- Most jobs have none of those in `more`: they are read where the record says that there are some, or
+-- that the job was leased before.
+local function read_job(id, fields, lane)
+  local job = { id = id, lane = lane, state = nil, entry = nil, limits = nil, at = nil, size = nil, lease = nil,
+    attempt = nil, token = nil, pool = nil, start = nil, worker = nil, class = nil, app = nil } -- room for them
+  fields = fields or EVERY
+  read_fields(job, fields)
+  if not job.state then return nil end
+  if fields.more and (job.more or (fields == RUN and job.lease)) then read_fields(job, fields.more) end
+  if job.lease then read_lease(job.lease, job) end
   job.class, job.app = lane_parts(job.lane)
   return job
 end
@@ -125,13 +132,13 @@ local function record_callback(job, state, code, message, result, size)
   if not string.find(',' .. wanted .. ',', ',' .. state .. ',', 1, true) then return end
   local id = 'msg_' .. string.sub(redis.sha1hex(job.id .. ':' .. job.ends), 1, 26)
   local _, _, _, processor = lane_parts(job.lane)
-  local more = redis.call('HMGET', job_ .. job.id, 'at', 'start', 'tags', 'trace')
+  local more = redis.call('HMGET', job_ .. job.id, 'at', 'tags', 'trace')
   redis.call('HSET', callback_ .. id, 'job', job.id, 'app', job.app, 'processor', processor,
-    'state', state, 'attempt', job.attempt or 0, 'at', more[1], 'start', more[2] or 0, 'end', now_text,
+    'state', state, 'attempt', job.attempt or 0, 'at', more[1], 'start', job.start or 0, 'end', now_text,
     'code', code or '', 'error', message or '', 'size', size,
     'result', size <= callback_inline_max_bytes and result or '',
-    'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', more[3] or '',
-    'trace', more[4] or '', 'status', 'waiting', 'tries', 0)
+    'url', url, 'endpoint', endpoint, 'sequence', job.ends, 'tags', more[2] or '',
+    'trace', more[3] or '', 'status', 'waiting', 'tries', 0)
   enlist(endpoint, id)
   redis.call('HINCRBY', callback_counts, 'recorded', 1)
   redis.call('HINCRBY', callback_counts, 'waiting', 1)
@@ -199,7 +206,11 @@ local function end_if_lost(job, crashes_max)
   else
     return false
   end
-  redis.call('HSET', job_ .. job.id, 'token', '', 'crashes', job.crashes)
+  redis.call('HSET', job_ .. job.id, 'crashes', job.crashes)
+  if job.lease then
+    job.token = ''
+    redis.call('HSET', job_ .. job.id, 'lease', lease_text(job))
+  end
   return true
 end
 

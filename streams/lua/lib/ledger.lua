@@ -93,6 +93,17 @@ local function tick(class)
   redis.call('HSET', clock_ .. class, 'open', whole(at.open), 'seen', now_text)
 end
 
+-- How the newest attempt's lease stands in a job's record: attempt, token, pool, start, worker. The
+-- token of one that was handed back begins with `-`, of one that is over for good it is empty.
+local function lease_text(job)
+  return table.concat({ job.attempt, job.token, job.pool, job.start, job.worker }, '\t')
+end
+
+local function read_lease(stored, job)
+  job.attempt, job.token, job.pool, job.start, job.worker =
+    string.match(stored, '^(%d+)\t([^\t]*)\t([^\t]*)\t(%d*)\t(.*)$')
+end
+
 local parsed = {}
 
 -- class, app, priority, processor, model of a lane's name.
