@@ -8,21 +8,47 @@ import msgspec
 from rich.console import Console
 
 from ops.bench.dispatch import Compared, compare
+from ops.bench.figures import Report
 from ops.bench.policies import POLICIES
 from ops.bench.report import show, show_dispatch
-from ops.bench.run import Figures, run
+from ops.bench.run import Say, run
+from ops.bench.suites import Size, suites
+
+NAMES = tuple(suites(Size()))
+QUICK = ("drain", "enqueue", "latency", "memory")
 
 
 @click.command(
-    help="Measure this machine: no-op jobs through a real worker on a private Redis.\n\nWith "
-    "--dispatch, compare rules for the order of work, over a day of it against a simulated Ollama "
-    "on a fast clock: first come first served, strict priority, draining each model, and ours.",
-    epilog="\b\nExamples:\n  roughneck bench\n  roughneck bench --slots 10 --aof -o json\n"
+    help="Measure this machine: no-op jobs, real workers and gateways, a private Redis.\n\n"
+    "With --dispatch, compare rules for the order of work, over a day of it against a simulated "
+    "Ollama on a fast clock: first come first served, strict priority, draining each model, and "
+    "ours.",
+    epilog="\b\nExamples:\n  roughneck bench\n  roughneck bench --suite all --rounds 5 -o json\n"
+    "  roughneck bench --suite drain --suite http --aof\n  roughneck bench --slots 10 --rounds 1\n"
     "  roughneck bench --dispatch\n  roughneck bench --dispatch --hours 4 --speed 200 --one-by-one",
 )
-@click.option("--jobs", default=20_000, show_default=True, help="Waiting jobs per measurement.")
-@click.option("--slots", default="1,10,100", show_default=True, help="Slots, one run each.")
-@click.option("--rounds", default=3, show_default=True, help="Rounds; medians are printed.")
+@click.option(
+    "--suite",
+    "names",
+    multiple=True,
+    type=click.Choice([*NAMES, "all"]),
+    help=f"What to measure; repeat it. Default: {', '.join(QUICK)}.",
+)
+@click.option("--jobs", type=click.IntRange(1_000), default=20_000, show_default=True, help="Jobs.")
+@click.option("--slots", default="1,10,100", show_default=True, help="Of drain, one run each.")
+@click.option(
+    "--seconds", type=click.IntRange(1), default=10, show_default=True, help="Of latency and idle."
+)
+@click.option(
+    "--backlog",
+    type=click.IntRange(1_000),
+    default=1_000_000,
+    show_default=True,
+    help="Jobs that wait meanwhile, at most; a million takes about a GB.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Medians are printed."
+)
 @click.option("--aof/--no-aof", default=False, help="With the append-only file, every second.")
 @click.option("--dispatch", is_flag=True, help="Compare dispatch rules.")
 @click.option("--policy", "policies", multiple=True, type=click.Choice(POLICIES), help="Only this.")
@@ -36,29 +62,29 @@ from ops.bench.run import Figures, run
 def bench(output: str, dispatch: bool, **given: Any) -> None:
     """Run the measurement and print it."""
     progress = Console(stderr=True)
-    figures = _dispatch(progress, **given) if dispatch else _engine(progress, **given)
+
+    def say(said: str) -> None:
+        progress.print(said, style="dim", highlight=False)
+
+    found = _dispatch(say, **given) if dispatch else _suites(say, **given)
     if output == "json":
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
-    elif isinstance(figures, Compared):
-        show_dispatch(figures, Console())
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+    elif isinstance(found, Compared):
+        show_dispatch(found, Console())
     else:
-        show(figures, Console())
+        show(found, Console())
 
 
-def _engine(
-    progress: Console, *, jobs: int, slots: str, rounds: int, aof: bool, **_: Any
-) -> Figures:
-    return run(
-        jobs=jobs,
-        slots=[int(count) for count in slots.split(",")],
-        rounds=rounds,
-        append_only=aof,
-        say=progress.print,
-    )
+def _suites(say: Say, *, names: tuple[str, ...], rounds: int, aof: bool, **given: Any) -> Report:
+    size = Size(given["jobs"], slots_of(given["slots"]), given["seconds"], given["backlog"])
+    found = suites(size)
+    chosen = NAMES if "all" in names else names or QUICK
+    picked = {name: found[name] for name in NAMES if name in chosen}
+    return run(picked, rounds=rounds, append_only=aof, say=say)
 
 
 def _dispatch(
-    progress: Console, *, policies: tuple[str, ...], hours: float, load: float, **given: Any
+    say: Say, *, policies: tuple[str, ...], hours: float, load: float, **given: Any
 ) -> Compared:
     return compare(
         policies=policies or POLICIES,
@@ -66,8 +92,19 @@ def _dispatch(
         load=load,
         speed=given["speed"],
         at_once=given["at_once"],
-        say=progress.print,
+        say=say,
     )
+
+
+def slots_of(given: str) -> tuple[int, ...]:
+    """The numbers of `1,10,100`. Raises UsageError."""
+    try:
+        found = tuple(int(each) for each in given.split(","))
+    except ValueError:
+        found = ()
+    if not found or not all(1 <= each <= 1_000 for each in found):
+        raise click.BadParameter("numbers from 1 to 1,000, a comma between", param_hint="--slots")
+    return found
 
 
 if __name__ == "__main__":

@@ -4,38 +4,40 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.bench.dispatch import Compared
+from ops.bench.figures import Report
 from ops.bench.replay import Replayed, Waits
-from ops.bench.run import Figures
 from streams.model import Priority
 
 
-def show(figures: Figures, console: Console) -> None:
-    """Print tables."""
-    log = "append-only file, fsync every second" if figures.append_only else "no append-only file"
-    drained = Table(title=f"Waiting no-op jobs, one worker process (Redis {figures.redis_version})")
-    for column in ("slots", "jobs/s", "worker CPU s/1k", "Redis CPU s/1k", "worker MB"):
-        drained.add_column(column, justify="right")
-    for row in figures.drains:
-        drained.add_row(
-            str(row.slots),
-            f"{row.jobs_per_s:,.0f}",
-            f"{row.worker_cpu_s_per_1k:.3f}",
-            f"{row.redis_cpu_s_per_1k:.3f}",
-            f"{row.worker_mb:.0f}",
-        )
-    console.print(drained)
-    other = Table(show_header=False)
-    other.add_row("enqueue in batches of 1,000", f"{figures.enqueue_bulk_per_s:,.0f} jobs/s")
-    other.add_row(
-        "Redis memory per waiting job, 200-byte payload",
-        f"{figures.bytes_per_waiting_job:,.0f} bytes",
+def show(report: Report, console: Console) -> None:
+    """Print a table for each suite."""
+    for name, rows in report.suites.items():
+        table = Table(title=name, title_justify="left", title_style="bold")
+        table.add_column("figure")
+        table.add_column("median", justify="right")
+        if report.rounds > 1:
+            table.add_column("lowest to highest", justify="right")
+        table.add_column("what it is", style="dim")
+        for row in rows:
+            cells = [row.name, f"{number(row.median)} {row.unit}"]
+            if report.rounds > 1:
+                cells.append(f"{number(row.lowest)} to {number(row.highest)}")
+            table.add_row(*cells, row.says)
+        console.print(table)
+    log = "append-only file, fsync each second" if report.append_only else "no append-only file"
+    console.print(
+        f"roughneck {report.version}, Redis {report.redis_version} on a Unix socket ({log}), "
+        f"Python {report.python_version}, {report.cores} cores; {report.rounds} rounds. "
+        f"Others kept {report.other_cores:.1f} cores busy (median of the suites): figures in CPU "
+        "seconds suffer least from that. Results and events are kept, every write is fenced."
     )
-    other.add_row(
-        f"enqueue to start at 100 jobs/s ({figures.latency_jobs:,} jobs)",
-        f"p50 {figures.latency_p50_ms:.1f} ms, p99 {figures.latency_p99_ms:.1f} ms",
-    )
-    console.print(other)
-    console.print(f"Results and events kept, every write fenced; {log}; Redis on a unix socket.")
+
+
+def number(value: float) -> str:
+    """Three or so digits, as many as mean something."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
 def show_dispatch(compared: Compared, console: Console) -> None:

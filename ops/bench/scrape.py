@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from gateway.metrics import GatewayMetrics
-from ops.bench.run import BATCH, PAYLOAD
+from ops.bench.stage import BATCH, PAYLOAD
 from ops.embedded import EmbeddedRedis
 from ops.links import Engine, engine_over, open_redis
 from ops.settings import RedisSettings, Settings

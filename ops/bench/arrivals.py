@@ -1,0 +1,155 @@
+"""How fast jobs are accepted, by the engine and by a gateway with its journal; what they take."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.auth import mint_key
+from ops.bench import edge, noop
+from ops.bench.figures import Figure
+from ops.bench.meter import between
+from ops.bench.stage import BATCH, LANE, Stage, fill, job
+from processors.sdk.declaration import processors_of
+from processors.sdk.registry import Registry
+from streams.clock import SystemClock
+from streams.errors import Unavailable
+
+CONNECTIONS = 50
+CALLERS = 50
+
+
+class Edge:
+    """A running gateway, with a key for the app `bench`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, key: str) -> None:
+        self.process = process
+        self.url = url
+        self.key = key
+        at = urlsplit(url)
+        self.host, self.port = str(at.hostname), int(at.port or 0)
+
+    async def send(self, path: str, bodies: list[object], connections: int) -> float:
+        """POST bodies over so many connections; how many a second were accepted."""
+        requests = [edge.request("POST", path, self.key, body) for body in bodies]
+        began = time.monotonic()
+        counts = await edge.ask_all(self.host, self.port, requests, connections)
+        took_s = time.monotonic() - began
+        if set(counts) - {200, 201, 202}:
+            raise Unavailable(f"the gateway of the measurement answered {counts}")
+        return len(bodies) / took_s
+
+    async def close(self) -> float:
+        """End it; the CPU seconds that it used."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        said = msgspec.json.decode(await self.process.stdout.readline())
+        await self.process.wait()
+        return float(said["cpu_s"])
+
+
+@asynccontextmanager
+async def gateway(stage: Stage, port: int = 9) -> AsyncIterator[Edge]:
+    """A gateway process over the stage's Redis; callbacks may go to `port`."""
+    now_ms = SystemClock().now_ms()
+    record, key = mint_key("bench", ("submit", "read", "operate"), now_ms=now_ms)
+    await stage.engine.directory.put_key(record)
+    for card in Registry(processors_of(noop)).cards({}, now_ms):
+        await stage.engine.directory.publish_processor(card)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops.bench.edge"),
+        *(str(stage.folder), stage.settings.redis.url, str(port)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        said = msgspec.json.decode(await process.stdout.readline())
+        yield Edge(process, said["url"], key)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def enqueue(stage: Stage, jobs: int) -> list[Figure]:
+    """Jobs submitted by the engine itself, as a gateway or a flow does."""
+    broker = stage.engine.broker
+    await broker.submit([])
+    began = time.monotonic()
+    for _ in range(jobs // 10):
+        await broker.submit([job()])
+    single = jobs // 10 / (time.monotonic() - began)
+    waiting = iter(range(jobs))
+
+    async def caller() -> None:
+        for _ in waiting:
+            await broker.submit([job()])
+
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CALLERS):
+            group.create_task(caller())
+    concurrent = jobs / (time.monotonic() - began)
+    first, cpu_s = await stage.reading(), time.process_time()
+    bulk = await fill(stage.engine, 5 * jobs)
+    used, cpu_s = between(first, await stage.reading()), time.process_time() - cpu_s
+    per_1k = 1_000 / (5 * jobs)
+    return [
+        Figure("one at a time", single, "jobs/s", "each submit awaited before the next"),
+        Figure(f"{CALLERS} callers", concurrent, "jobs/s", "each with one submit under way"),
+        Figure("in bulk", bulk, "jobs/s", f"{BATCH:,} jobs a call"),
+        Figure("Redis CPU, in bulk", used.redis_cpu_s * per_1k, "s/1k", "of Redis, for 1,000 jobs"),
+        Figure(
+            "CPU, in bulk", cpu_s * per_1k, "s/1k", "of whoever submits, making the jobs included"
+        ),
+    ]
+
+
+async def http(stage: Stage, jobs: int) -> list[Figure]:
+    """Jobs submitted over HTTP to a gateway that writes each to its journal before it answers."""
+    body = {"processor": "noop", "payload": {"filler": "x" * 187}}
+    async with gateway(stage) as at:
+        await at.send("/v1/jobs", [body] * 200, CONNECTIONS)
+        single = await at.send("/v1/jobs", [body] * jobs, CONNECTIONS)
+        batches: list[object] = [{"jobs": [body] * 500}] * max(2, jobs // 100)
+        batch = 500 * await at.send("/v1/jobs:batch", batches, 4)
+        cpu_s = await at.close()
+    total = 200 + jobs + 500 * len(batches)
+    return [
+        Figure(
+            "single requests",
+            single,
+            "jobs/s",
+            f"over {CONNECTIONS} connections, fsync before each 202",
+        ),
+        Figure("batches", batch, "jobs/s", "500 jobs a request, 4 connections"),
+        Figure("gateway CPU", 1_000 * cpu_s / total, "s/1k", "of the gateway, over both"),
+    ]
+
+
+async def memory(stage: Stage, jobs: int) -> list[Figure]:
+    """What a job takes of Redis' memory: while it waits, and when it has ended."""
+    await stage.engine.broker.submit([])
+    empty = await stage.memory()
+    await stage.fill(jobs)
+    waiting = await stage.memory()
+    await stage.drain(100, jobs)
+    ended = await stage.memory()
+    says = f"{jobs:,} jobs of {LANE.app}, a payload of 200 bytes"
+    return [
+        Figure(
+            "a waiting job", (waiting - empty) / jobs, "bytes", f"record, payload, entry: {says}"
+        ),
+        Figure(
+            "an ended job",
+            (ended - empty) / jobs,
+            "bytes",
+            "record, payload, result, events, listing",
+        ),
+    ]
