@@ -7,7 +7,6 @@ import msgspec
 
 from gateway.shadows import shadow_app, shadowed
 from ops.cli.moments import MOMENT
-from ops.cli.screen import duration
 from ops.cli.session import Group, JobFailed, Session, pass_session
 from ops.links import Engine
 from ops.shadow import Pair, Report, report
@@ -114,7 +113,7 @@ def _show(session: Session, found: Report, pairs: Sequence[Pair]) -> None:
         "not run": found.not_run,
     }
     times = [found.seconds, found.shadow_seconds]
-    medians = " against ".join(duration(s * 1_000) for s in times if s is not None)
+    medians = " against ".join(f"{s:.2f} s" for s in times if s is not None)
     names = ", ".join(sorted({pair.shadow.lane.processor for pair in pairs}))
     session.screen.card(
         found,

@@ -17,6 +17,7 @@ from ops.settings import Settings, fields, shown
 from tests.support.cli_page import cli_page
 from tests.support.metrics_page import metrics_page
 from tests.support.reference import errors_page, keyspace_page
+from tests.support.site import site_page
 
 ROOT = Path(__file__).parents[2]
 DOCS, DEPLOY = ROOT / "docs", ROOT / "ops" / "deploy"
@@ -58,6 +59,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "keyspace.md": keyspace_page,
     "metrics.md": metrics_page,
     "cli.md": cli_page,
+    "../mkdocs.yml": site_page,
 }
 
 
