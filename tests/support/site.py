@@ -9,7 +9,7 @@ SECTION = re.compile(r"^(\w[^\n]*):\n\n((?:[-\d].*\n(?:  .*\n)*)+)", re.MULTILIN
 LINK = re.compile(r"\]\(([\w./-]+\.md)\)")
 
 HEAD = """\
-# Made from docs/index.md; `make docs` builds the site. No plugin but search, nothing from elsewhere.
+# Made from docs/index.md; `make docs` builds the site, which fetches nothing from elsewhere.
 site_name: Roughneck
 site_description: A job platform that you host yourself
 docs_dir: docs
