@@ -23,7 +23,7 @@ from mode import Service
 from processors.sdk.agents import Agent, AgentContext, Window
 from processors.sdk.event_feed import EventFeed
 from streams.errors import Unavailable
-from streams.events import Event
+from streams.event_record import Event
 from streams.intake import Closed
 from streams.loops import Chore
 from streams.model import Lease, ResourceClass

@@ -12,7 +12,7 @@ from processors.sdk.interview import AnswerCut, AnswerUnfit, Interview, Meta
 from processors.sdk.manifest import Manifest
 from processors.sdk.named_flow import NamedFlow
 from streams.errors import InvalidInput, Rejected, Retry, Snooze, TooLarge, Unavailable
-from streams.events import Event
+from streams.event_record import Event
 from streams.flow import Each, OnFailure, Stage
 from streams.ids import job_id_for_key
 from streams.model import ResourceClass

@@ -21,7 +21,7 @@ import msgspec
 from processors.dependencies.log import Log
 from processors.sdk.manifest import NAME, SUMMARY_MAX, VERSION
 from streams.errors import ConfigError
-from streams.events import Event
+from streams.event_record import Event
 
 MARK = "__roughneck_agent__"
 WINDOWS_MAX, WINDOW_MAX_S = 1_440, 86_400.0

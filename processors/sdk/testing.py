@@ -29,7 +29,7 @@ from processors.sdk.registry import Registry
 from processors.sdk.settings import ProcessorSettings
 from processors.sdk.threads import ThreadAttempt, ThreadCall
 from streams.errors import ConfigError, TimedOut
-from streams.events import Event
+from streams.event_record import Event
 from streams.model import Lane, Lease, Priority, ResourceClass, State
 from streams.usage import NOTHING
 
