@@ -220,7 +220,6 @@ def _variables(given: Mapping[str, str]) -> Sequence[dict[str, Any]]:
             "type": "query",
             "datasource": SOURCE,
             "query": {"query": query, "refId": name},
-            "definition": query,
             "refresh": 2,  # whenever the time range changes
             "multi": True,
             "includeAll": True,

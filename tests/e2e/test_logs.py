@@ -34,6 +34,21 @@ async def test_a_job_is_followed_through_three_processes(bare: Platform) -> None
         await ended(http, other)
         await until(lambda: courier.said("callback delivered"), what="the callback", limit_s=15)
 
+        http.headers["traceparent"] = PARENT
+        stages = [
+            {"name": "first", "processor": "gate", "payload": {"ms": 1}},
+            {"name": "then", "processor": "gate", "payload": {"ms": 1}, "after": ["first"]},
+        ]
+        reply = await http.post("/v1/flows", json={"stages": stages, "callback": {"url": hook}})
+        assert reply.status_code == 202, reply.text
+        flow = reply.json()["id"]
+        told = "callback delivered"
+        await until(lambda: len(courier.said(told)) == 2, what="the flow's callback", limit_s=15)
+        parts = [one for one in worker.said("attempt succeeded") if one.get("flow") == flow]
+        assert [one["stage"] for one in parts] == ["first", "then"]
+        ends = [one for one in courier.said(told) if one.get("flow") == flow]
+        assert {one["trace_id"] for one in (*parts, *ends)} == {TRACE}
+
         gateway = bare.commands[0]
         story = {one.name: lines_of(one, job_id) for one in (gateway, worker, courier)}
         assert [line["message"] for line in story["gateway"]] == ["job accepted"]

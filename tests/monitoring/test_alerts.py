@@ -2,14 +2,16 @@
 
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 
+from tests.support.metrics_page import families
 from tests.support.monitoring import DEPLOY, RULES, alerts
 
 PROMTOOL = shutil.which("promtool")
@@ -316,3 +318,20 @@ def checked(folder: Path, tests: list[dict[str, Any]]) -> None:
         [PROMTOOL, "test", "rules", str(path)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@needs_promtool
+def test_metrics_are_named_and_explained_as_prometheus_wants() -> None:
+    assert PROMTOOL is not None
+    text = generate_latest(Every())
+    ran = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, b""), ran.stderr.decode()
+
+
+class Every(CollectorRegistry):
+    """Every family once."""
+
+    def collect(self) -> Iterable[Metric]:
+        return {family.name: family for family in families()}.values()
