@@ -12,6 +12,8 @@ import msgspec
 
 SECTION = re.compile(r"<<<(\w+)\n(.*?)\n\1>>>", re.DOTALL)
 LIMIT = re.compile(r"^\s*- (\w+): text of (?:at most |\d+ to )(\d+) characters", re.MULTILINE)
+FIELD = re.compile(r"^\s*- (\w+): (.+)$", re.MULTILINE)
+NAME = re.compile(r"\b[A-Z][A-Z_]{2,}\b")
 CHOICE = re.compile(r"\b(\w+): one of ([\w, æøåÆØÅ]+)")
 LANGUAGES = {"danish": "da", "english": "en", "german": "de"}
 
@@ -22,6 +24,7 @@ class Reading(msgspec.Struct, frozen=True):
     sections: Mapping[str, Any] = {}  # by name; decoded where it is JSON
     limits: Mapping[str, int] = {}  # characters of a text, by field
     choices: Mapping[str, Sequence[str]] = {}  # what a field may say, where the words tell it
+    sources: Mapping[str, Sequence[str]] = {}  # sections that the words on a field name
     language: str = ""  # to be written in
 
     @classmethod
@@ -36,7 +39,11 @@ class Reading(msgspec.Struct, frozen=True):
             for name, listed in CHOICE.findall(system)
         }
         limits = {name: int(most) for name, most in LIMIT.findall(system)}
-        return cls(sections, limits, choices, LANGUAGES.get(wanted, wanted))
+        sources = {
+            field: [name for name in NAME.findall(words) if name in sections]
+            for field, words in FIELD.findall(system)
+        }
+        return cls(sections, limits, choices, sources, LANGUAGES.get(wanted, wanted))
 
     def records(self) -> Iterator[list[dict[str, Any]]]:
         """Every section that is a list of objects."""
@@ -54,6 +61,14 @@ class Reading(msgspec.Struct, frozen=True):
         """What the objects of the data have under a name, in order, each once."""
         found = (str(one[name]) for records in self.records() for one in records if name in one)
         return list(dict.fromkeys(found))
+
+    def lines(self, field: str) -> list[str]:
+        """The lines of the texts that a field is to be taken from; else those of the longest."""
+        texts = [
+            t for name in self.sources.get(field, ()) if isinstance(t := self.sections[name], str)
+        ]
+        found = [line.strip() for text in texts or [self.longest] for line in text.splitlines()]
+        return [line for line in found if line]
 
     @property
     def longest(self) -> str:

@@ -169,6 +169,8 @@ class _Maker:
         if isinstance(given, str):
             is_kept = is_id(name) or name in ("quote", "value")
             return given if is_kept else translated(given, self._reading.language)
+        if name.startswith(("quote", "evidence")) and (lines := self._reading.lines(name)):
+            return self._rng.choice(lines)
         if listed := self._listed(name):
             place = self._dealt.get(name, 0)
             self._dealt[name] = place + 1

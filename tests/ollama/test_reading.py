@@ -2,7 +2,7 @@
 
 import json
 import random
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -74,6 +74,16 @@ def test_facts_come_with_a_quote_of_the_page() -> None:
         ("price_min_dkk", "40"),
     ]
     assert all(fact["quote"] in page for fact in facts)
+
+
+class Evidence(msgspec.Struct):
+    evidence_line: Annotated[str, msgspec.Meta(description="a line of MESSAGE or STACK")]
+
+
+def test_evidence_is_a_line_of_where_it_is_to_be_taken_from() -> None:
+    form = Form(name="evidence", answer=Evidence, role="You look.", rules=())
+    said = answer(form, {"ABOUT": "long and of no use here", "MESSAGE": "out of memory"})
+    assert said == {"evidence_line": "out of memory"}
 
 
 def test_a_translation_keeps_what_is_no_word() -> None:
