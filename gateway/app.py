@@ -31,6 +31,7 @@ from gateway import (
     jobs,
     keys,
     limits,
+    models,
     openapi,
     overview,
     schedules,
@@ -46,7 +47,7 @@ from gateway.sse import EventStream
 
 MODULES = (
     *(jobs, job_control, flows, deadletters, classes, endpoints, callbacks, schedules, catalog),
-    *(usage, apps, keys, events, overview, streaming, blobs, health),
+    *(models, usage, apps, keys, events, overview, streaming, blobs, health),
 )
 READING = ("GET", "HEAD")
 UNKNOWN_ROUTE = "unknown"

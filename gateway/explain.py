@@ -114,6 +114,12 @@ def _no_hands(lane: Lane, hands: Hands) -> Iterator[Reason]:
             f"{alive}.",
             stops=True,
         )
+    elif not hands.with_model and hands.troubles:
+        yield Reason(
+            "host_away",
+            f"No Ollama host can be asked for {lane.model} now: {'; '.join(hands.troubles)}.",
+            stops=True,
+        )
     elif not hands.with_model:
         yield Reason(
             "no_model",

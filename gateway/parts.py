@@ -37,6 +37,7 @@ from streams.events import EventReader
 from streams.flow_record import is_flow
 from streams.flow_view import FlowReader
 from streams.inspector import Inspector
+from streams.learned import Learned
 from streams.model import Job
 from streams.overview import OverviewReader
 from streams.rates import RateStore
@@ -67,6 +68,7 @@ class Stores:
     overview: OverviewReader
     usage: UsageSums
     windows: WindowStore
+    learned: Callable[[], Awaitable[Learned]]
 
 
 class GatewayParts(Service):
@@ -105,7 +107,7 @@ class GatewayParts(Service):
         self.control, self.windows = stores.control, stores.windows
         self.circumstances = stores.circumstances
         self.overview = stores.overview
-        self.usage = stores.usage
+        self.usage, self.learned = stores.usage, stores.learned
         overlap_s = settings.secret_overlap_s
         self.registrar = Registrar(self.callbacks, seals, overlap_s=overlap_s, clock=self.clock)
         self.retention_s = stores.broker.settings.retention_s

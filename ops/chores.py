@@ -4,11 +4,12 @@ import logging
 import random
 from collections.abc import Sequence
 
+import msgspec
 from mode import Service
 
-from processors.dependencies.ollama import OllamaProvider
+from processors.dependencies.ollama import OllamaProvider, usable
 from processors.dependencies.ollama_errors import HostAway
-from streams.directory import Directory, FlowCard, ProcessorCard
+from streams.directory import Directory, FlowCard, HostCard, ProcessorCard
 from streams.errors import Unavailable
 from streams.loops import Chore
 from streams.scripts import translated
@@ -48,15 +49,19 @@ class OllamaWatch:
     def __init__(self, ollama: OllamaProvider, worker: Worker) -> None:
         self._ollama = ollama
         self._worker = worker
+        self.host = HostCard(ollama.host)
         ollama.told = self._told
 
     async def tick(self) -> None:
-        """Ask; while Ollama is away the worker believes what it knew."""
+        """Ask. While Ollama is away or left alone, its jobs are not taken: they wait."""
         try:
-            self._worker.models = list(await self._ollama.models())
+            self.host = await self._ollama.survey()
             self._worker.resident = await self._ollama.resident()
         except HostAway as error:
+            self.host = msgspec.structs.replace(self.host, trouble=str(error))
             raise Unavailable(f"Ollama: {error}") from error
+        finally:
+            self._worker.models = list(usable(self.host))
 
     def _told(self, resident: str) -> None:
         self._worker.resident = resident

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from mode import Service
@@ -31,6 +32,7 @@ from processors.dependencies.guard import Guard
 from streams.clock import SystemClock
 from streams.durability import Durability
 from streams.flows import FlowStore
+from streams.learned import read_learned
 from streams.loops import Chore
 from streams.loops.expirer import Expirer
 from streams.loops.flow_mover import FlowMover
@@ -67,6 +69,7 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
         overview=looking.overview,
         usage=looking.usage,
         windows=looking.windows,
+        learned=partial(read_learned, looking.redis, looking.keyspace),
     )
     guard = Guard(settings.network)
     folder = journal_folder(settings)

@@ -81,6 +81,7 @@ class WorkerProcess(Service):
         self._logs: LogKeeper
         self._learner: Learner
         self._windows = WindowTable("windows", PANE_S, MINUTE_S + PANE_S)
+        self._watched: OllamaWatch | None = None
         self._flows: list[NamedFlow] = []
 
     async def on_start(self) -> None:
@@ -207,7 +208,8 @@ class WorkerProcess(Service):
             Forecaster(engine.forecasts, engine.outlooks, engine.learned),
         ]
         if ResourceClass.OLLAMA in classes:
-            chores.insert(0, OllamaWatch(ollama, self._worker))
+            self._watched = OllamaWatch(ollama, self._worker)
+            chores.insert(0, self._watched)
         return chores
 
     def _flow_cards(self) -> list[FlowCard]:
@@ -248,6 +250,7 @@ class WorkerProcess(Service):
             seen_ms=SystemClock().now_ms(),
             agents=tuple(agent_card(name, one) for name, one in self._runtime.contexts.items()),
             metrics_url=f"http://{host}:{port}/metrics" if port else "",
+            ollama=self._watched.host if self._watched else None,
         )
 
     async def _withdraw(self) -> None:

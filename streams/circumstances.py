@@ -67,6 +67,7 @@ class Hands(msgspec.Struct, frozen=True):
     with_model: int
     slots: int  # of those that could run it
     running: int  # of these slots
+    troubles: tuple[str, ...] = ()  # of hosts that could and are not asked now
 
 
 class Blocked(msgspec.Struct, frozen=True):
@@ -163,6 +164,7 @@ class CircumstanceReader:
             with_model=len(model),
             slots=sum(card.slots.get(name, 0) for card in model),
             running=sum(card.running.get(name, 0) for card in model),
+            troubles=tuple(sorted({said for card in able if (said := _trouble(card, lane))})),
         )
 
     async def _lease(self, job: Job, now_ms: int) -> int | None:
@@ -254,6 +256,18 @@ def _use(stored: str | None, full_at: bytes | None, now_ms: int) -> RateUse | No
     left = int(rate.burst - (full - now_ms) / every + 1e-6)
     wait = 0 if left else max(0, round(full - (rate.burst - 1) * every - now_ms))
     return RateUse(rate, left, wait)
+
+
+def _trouble(card: WorkerCard, lane: Lane) -> str:
+    """Why a host that has the lane's model is not asked for it now; empty where it is."""
+    host = card.ollama
+    if not lane.model or host is None or lane.model in card.models:
+        return ""
+    if host.trouble:
+        return f"{host.name}: {host.trouble}"
+    if lane.model in host.resting:
+        return f"{host.name}: {lane.model} failed to load several times and is left alone"
+    return ""
 
 
 def _is_able(card: WorkerCard, lane: Lane) -> bool:

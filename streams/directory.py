@@ -72,6 +72,26 @@ class AgentCard(msgspec.Struct, frozen=True):
     told: tuple[AgentTelling, ...] = ()
 
 
+class ModelCard(msgspec.Struct, frozen=True):
+    """A model that an Ollama host has, under the alias that jobs know."""
+
+    alias: str
+    tag: str
+    digest: str
+    size_bytes: int
+    num_ctx: int
+
+
+class HostCard(msgspec.Struct, frozen=True):
+    """An Ollama host as its worker last saw it."""
+
+    name: str
+    version: str = ""
+    trouble: str = ""  # why nothing is asked of it now; empty: it works
+    models: tuple[ModelCard, ...] = ()
+    resting: tuple[str, ...] = ()  # aliases that failed to load and are left alone for a while
+
+
 class WorkerCard(msgspec.Struct, frozen=True):
     """A worker as it announces itself every 5 s; gone a minute after it fell silent.
 
@@ -96,6 +116,7 @@ class WorkerCard(msgspec.Struct, frozen=True):
     metrics_url: str = ""
     silent_s: float = 0.0
     agents: tuple[AgentCard, ...] = ()
+    ollama: HostCard | None = None  # the host that it is bound to
 
 
 class Endpoint(msgspec.Struct, frozen=True):

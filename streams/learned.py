@@ -57,6 +57,11 @@ class Learned(msgspec.Struct, frozen=True):
         others = [mean.mean_ms for name, mean in self.means.items() if name.startswith(start)]
         return sum(others) / len(others) if others else None
 
+    def known_load_s(self, model: str) -> float | None:
+        """How many seconds a load of the model takes; None where none was seen."""
+        own = self.means.get(load_field(model))
+        return round(own.mean_ms / 1_000, 3) if own else None
+
     def load_ms(self, model: str) -> float:
         """How long it takes to load a model; one that was never seen, as long as the others."""
         own = self.means.get(load_field(model))

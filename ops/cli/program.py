@@ -47,6 +47,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "classes": ("classes:classes", "Resource classes: lanes, pause, resume, limits."),
         "workers": ("registry:workers", "The workers that live."),
         "processors": ("registry:processors", "Processors: try, begin, list them."),
+        "models": (
+            "models:models",
+            "Models: hosts, what is in memory, who waits, speed.",
+        ),
         "usage": ("usage:usage", "What models were used for: tokens, seconds, loads."),
         "agents": ("agents:agents", "What watches the events of jobs, and what it told."),
         "schedules": ("schedules:schedules", "Jobs by cron line or interval."),

@@ -1,8 +1,8 @@
 """The dependency `ollama`: one local model host, asked by one attempt at a time."""
 
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ from processors.dependencies.ollama_errors import (
     HostAway,
     HostBroke,
     HostStalled,
+    LoadFailed,
     ModelMissing,
     PromptTooLong,
 )
@@ -33,10 +34,12 @@ from processors.dependencies.ollama_settings import (
 )
 from processors.dependencies.ollama_slot import HostSlot
 from streams.clock import Clock, SystemClock
+from streams.directory import HostCard, ModelCard
 from streams.errors import Unavailable
-from streams.model import ResourceClass
+from streams.model import Lease, ResourceClass
 from streams.usage import Usage
 
+FREE_TRIES = 5  # of a job, that end with the host's or the model's failure
 PROMPT_SHARE = 0.7  # of what the context leaves beside the answer: the estimate is rough
 SECOND_NS = 1_000_000_000
 
@@ -56,6 +59,7 @@ class OllamaProvider:
         self.host = host_identity(settings)
         self._slot = HostSlot(Path(settings.runtime_dir), self.host)
         self._server: OllamaHost | None = None
+        self._version = ""
         self.told: Callable[[str], None] = lambda name: None  # the alias that is in memory now
 
     @property
@@ -89,10 +93,30 @@ class OllamaProvider:
         return await self._opened.version()
 
     async def models(self) -> tuple[str, ...]:
-        """The aliases whose model is pulled here: what a worker may take. Raises HostAway."""
-        tags = set(await self._opened.tags())
+        """The aliases whose model is pulled and may be asked for now: what a worker may take.
+
+        None while the host is left alone, so that jobs wait in their lanes. Raises HostAway.
+        """
+        return usable(await self.survey())
+
+    async def survey(self) -> HostCard:
+        """The host: its version, the models of the aliases, what is left alone. Raises HostAway."""
+        server, pulled = self._opened, await self._opened.pulled()
+        self._version = self._version or await server.version()
+        resting_s = server.rests_s()
+        trouble = f"failed several times in a row: left alone for {resting_s:.0f} s"
         aliases = self._settings.models.items()
-        return tuple(name for name, alias in aliases if full_tag(alias.tag) in tags)
+        return HostCard(
+            name=self.host,
+            version=self._version,
+            trouble=trouble if resting_s else "",
+            models=tuple(
+                ModelCard(name, alias.tag, found.digest, found.size_bytes, alias.num_ctx)
+                for name, alias in aliases
+                if (found := pulled.get(full_tag(alias.tag)))
+            ),
+            resting=tuple(name for name, alias in aliases if server.rests_s(alias)),
+        )
 
     async def fingerprint(self, name: str) -> str:
         """What decides an alias' answers: the model's digest and load-time options.
@@ -101,12 +125,12 @@ class OllamaProvider:
         """
         alias = self._settings.models.get(name)
         try:
-            digest = (await self._opened.digests()).get(full_tag(alias.tag), "") if alias else ""
+            pulled = (await self._opened.pulled()).get(full_tag(alias.tag)) if alias else None
         except HostAway:
             return ""
-        if alias is None or not digest:
+        if alias is None or pulled is None or not pulled.digest:
             return ""
-        return f"{digest} {msgspec.json.encode(alias.options, order='sorted').decode()}"
+        return f"{pulled.digest} {msgspec.json.encode(alias.options, order='sorted').decode()}"
 
     async def tags(self) -> tuple[str, ...]:
         """Every model that is pulled, by Ollama's name. Raises HostAway."""
@@ -201,7 +225,7 @@ class StreamedAnswer:
     async def __aenter__(self) -> Self:
         """Wait for the host and load the model, in time that is not the job's."""
         async with AsyncExitStack() as held:
-            with self._attempt.untimed():
+            with self._attempt.untimed(), charging(self._attempt.lease):
                 await held.enter_async_context(self._slot.held())
                 await self._server.admit(self._alias)
                 held.callback(self._spend)
@@ -273,9 +297,9 @@ class StreamedAnswer:
     async def _next_part(self) -> Any:
         try:
             return await anext(self._parts)
-        except (HostBroke, HostStalled) as broke:
-            with self._attempt.untimed():
-                raise await self._server.blame(self._alias, broke) from broke
+        except HostAway as away:
+            with self._attempt.untimed(), charging(self._attempt.lease):
+                raise await self._server.blame(self._alias, away) from away
 
     async def _load(self) -> None:
         """Load as a step of its own; sent too when the model is there, to keep it there."""
@@ -294,6 +318,28 @@ class StreamedAnswer:
             )
             held = await self._server.resident(self._alias)
         self._digest = held.digest if held else ""
+
+
+def usable(host: HostCard) -> tuple[str, ...]:
+    """The aliases that a host may be asked for now."""
+    if host.trouble:
+        return ()
+    return tuple(model.alias for model in host.models if model.alias not in host.resting)
+
+
+@contextmanager
+def charging(lease: Lease) -> Iterator[None]:
+    """Lets failures that were free use up an attempt once a job has had FREE_TRIES of them.
+
+    A host that is ill is not asked again before it answered a probe, so what fails so often after
+    one is a model that does not come up, or a request that takes the whole server down.
+    """
+    try:
+        yield
+    except (HostBroke, HostStalled, LoadFailed) as away:
+        if lease.attempt - 1 - lease.failures >= FREE_TRIES:
+            away.uses_attempt = True
+        raise
 
 
 def check_fits(ask: Ask, alias: ModelAlias) -> None:

@@ -37,16 +37,17 @@ class Breaker:
         """Seconds until a probe is due; 0 when none is waited for."""
         return 0.0 if self._open_until is None else max(0.0, self._open_until - now)
 
-    def failed(self, now: float) -> None:
-        """The host failed. In half-open one failure opens it again, for twice as long."""
+    def failed(self, now: float) -> bool:
+        """It failed; whether that opened it. Half-open, one failure does, for twice as long."""
         self._failures += 1
         if self._open_until is not None:
             if now < self._open_until:
-                return
+                return False
             self._open_s = min(OPEN_LAST_S, self._open_s * 2)
-            self._open_until = now + self._open_s
-        elif self._failures >= FAILURES_MAX:
-            self._open_until = now + self._open_s
+        elif self._failures < FAILURES_MAX:
+            return False
+        self._open_until = now + self._open_s
+        return True
 
     def succeeded(self) -> None:
         """The host did its work: everything is forgotten."""

@@ -9,6 +9,7 @@ Retry
 │   ├── HostStalled   it took the request and went quiet
 │   ├── HostBroke     it took the request and failed
 │   └── LoadFailed    it could not bring the model up
+│       └── LoadRefused   and said so: other models are not concerned
 ├── ModelBroke     the runner died over this request while the host is well: uses an attempt
 └── Degenerate     the answer is no answer: another seed may help
 """
@@ -77,6 +78,12 @@ class LoadFailed(HostAway):
     code = "ollama_load_failed"
 
 
+class LoadRefused(LoadFailed):
+    """Ollama answered that it cannot bring this model up: it is well, and so may others be."""
+
+    code = "ollama_load_refused"
+
+
 class ModelBroke(Retry):
     """The runner failed over this request although the host answers others."""
 
@@ -119,7 +126,7 @@ def _of_response(error: ollama.ResponseError, model: str, *, loading: bool) -> R
     if error.status_code == 503:
         return HostAway(f"somebody else uses this Ollama too: {text}")
     if loading:
-        return LoadFailed(f"{model}: {text}")
+        return LoadRefused(f"{model}: {text}")
     return HostBroke(f"{model}: {text}")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,10 +17,12 @@ from processors.dependencies.ollama_errors import (
     HostAway,
     HostBroke,
     HostStalled,
+    LoadRefused,
     ModelBroke,
     translate,
 )
-from processors.dependencies.ollama_settings import ModelAlias, OllamaSettings
+from processors.dependencies.ollama_restart import Restarter
+from processors.dependencies.ollama_settings import ModelAlias, OllamaSettings, host_identity
 from streams.clock import Clock
 from streams.errors import Rejected, Retry
 
@@ -34,6 +37,13 @@ class Resident(msgspec.Struct, frozen=True):
     size_bytes: int
     digest: str
     expires_ms: int  # wall time; in the past while it is being evicted
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """A model on the host's disk."""
+
+    digest: str
+    size_bytes: int
 
 
 class OllamaHost:
@@ -55,6 +65,9 @@ class OllamaHost:
         self._client = ollama.AsyncClient(settings.url, timeout=timeout, trust_env=False)
         self._http = httpx.AsyncClient(base_url=settings.url, timeout=timeout, trust_env=False)
         self._breaker = Breaker()
+        self._models: dict[str, Breaker] = {}  # by tag, of loads that Ollama refused
+        stamp = Path(settings.runtime_dir) / f"ollama-{host_identity(settings)}.restarted"
+        self._restarter = Restarter(settings.restart_command, settings.restart_pause_s, stamp)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -75,14 +88,18 @@ class OllamaHost:
 
     async def tags(self) -> tuple[str, ...]:
         """The models that are pulled. Raises HostAway."""
-        return tuple(await self.digests())
+        return tuple(await self.pulled())
 
-    async def digests(self) -> dict[str, str]:
-        """The digest of each model that is pulled, by its name. Raises HostAway."""
+    async def pulled(self) -> dict[str, Pulled]:
+        """Digest and size of each model that is pulled, by its name. Raises HostAway."""
         with _translated(self._settings.url):
             async with asyncio.timeout(self._settings.answer_timeout_s):
                 listed = await self._client.list()
-        return {model.model: model.digest or "" for model in listed.models if model.model}
+        return {
+            model.model: Pulled(model.digest or "", int(model.size or 0))
+            for model in listed.models
+            if model.model
+        }
 
     async def residents(self) -> tuple[Resident, ...]:
         """The models in memory, the one that stays longest first. Raises HostAway."""
@@ -108,17 +125,22 @@ class OllamaHost:
         return None
 
     async def admit(self, alias: ModelAlias) -> None:
-        """Return when the breaker lets a request out, after a probe where it wants one.
+        """Return when the breakers let a request out, after a probe where the host's wants one.
 
         Raises HostAway, to come back when the next probe is due.
         """
         now = self._clock.monotonic()
-        gate = self._breaker.gate(now)
-        if gate is Gate.OPEN:
-            left_s = self._breaker.left_s(now)
+        if left_s := self.rests_s(alias):
+            raise HostAway(f"{alias.tag} failed to load several times in a row", after_s=left_s)
+        if left_s := self.rests_s():
             raise HostAway("Ollama has failed several times in a row", after_s=left_s)
-        if gate is Gate.HALF_OPEN and not await self._answers(alias):
-            raise self._blamed(HostAway("Ollama still does not answer a probe"))
+        if self._breaker.gate(now) is Gate.HALF_OPEN and not await self._answers(alias):
+            raise await self.blamed(HostAway("Ollama still does not answer a probe"))
+
+    def rests_s(self, alias: ModelAlias | None = None) -> float:
+        """Seconds for which the host, or one of its models, is left alone; 0 for not at all."""
+        breaker = self._models.get(alias.tag) if alias else self._breaker
+        return breaker.left_s(self._clock.monotonic()) if breaker else 0.0
 
     async def load(self, alias: ModelAlias) -> None:
         """Bring the model into memory, or keep it there. Raises ModelMissing, LoadFailed, …
@@ -129,28 +151,25 @@ class OllamaHost:
             with _translated(alias.tag, loading=True):
                 async with asyncio.timeout(self._settings.load_timeout_s):
                     await self._exhaust({"model": alias.tag, "options": alias.options})
+        except LoadRefused as refused:
+            raise self._model_blamed(alias, refused) from refused.__cause__
         except HostAway as away:
-            raise self._blamed(away) from away.__cause__
+            raise await self.blamed(away) from away.__cause__
+        self._models.pop(alias.tag, None)
         self._loaded(alias)
 
     async def chat(self, alias: ModelAlias, ask: Ask, seed: int) -> AsyncGenerator[Any]:
         """The parts of the answer as the client gives them, up to the one that is `done`.
 
-        Raises Degenerate when there is none; HostBroke and HostStalled leave open whether host or
-        request is to blame, see `blame`.
+        Raises Degenerate when there is none, and HostAway; who is to blame for that says `blame`.
         """
-        try:
-            with _translated(alias.tag):
-                async with aclosing(self._parts(alias, ask, seed)) as parts:
-                    async for part in parts:
-                        yield part
-                        if part.done:
-                            self._breaker.succeeded()
-                            return
-        except (HostBroke, HostStalled):
-            raise
-        except HostAway as away:
-            raise self._blamed(away) from away.__cause__
+        with _translated(alias.tag):
+            async with aclosing(self._parts(alias, ask, seed)) as parts:
+                async for part in parts:
+                    yield part
+                    if part.done:
+                        self._breaker.succeeded()
+                        return
         raise Degenerate(f"{alias.tag} stopped without an end, as it does when it repeats itself")
 
     async def blame(self, alias: ModelAlias, broke: HostAway) -> Retry:
@@ -158,9 +177,9 @@ class OllamaHost:
 
         A request that kills or hangs its runner each time would otherwise be tried for ever.
         """
-        if await self._answers(alias):
+        if isinstance(broke, HostBroke | HostStalled) and await self._answers(alias):
             return ModelBroke(f"{broke}; the host is well")
-        return self._blamed(broke)
+        return await self.blamed(broke)
 
     async def _parts(self, alias: ModelAlias, ask: Ask, seed: int) -> AsyncGenerator[Any]:
         """The client's stream, with a limit on every wait."""
@@ -201,12 +220,24 @@ class OllamaHost:
             async for _ in parts:
                 pass
 
-    def _blamed(self, away: HostAway) -> HostAway:
-        """Hold a failure against the host; the error then waits at least for the breaker."""
+    async def blamed(self, away: HostAway) -> HostAway:
+        """Hold a failure against the host; the error then waits at least for the breaker.
+
+        When that opens the breaker, the host is restarted, if there is a command for it.
+        """
         now = self._clock.monotonic()
-        self._breaker.failed(now)
+        if self._breaker.failed(now):
+            await self._restarter.restart(str(away))
         away.after_s = max(away.after_s or 0.0, self._breaker.left_s(now))
         return away
+
+    def _model_blamed(self, alias: ModelAlias, refused: LoadRefused) -> LoadRefused:
+        """Hold a failure against the model alone: the host goes on with others."""
+        now = self._clock.monotonic()
+        breaker = self._models.setdefault(alias.tag, Breaker())
+        breaker.failed(now)
+        refused.after_s = max(refused.after_s or 0.0, breaker.left_s(now))
+        return refused
 
 
 def matches(resident: Resident, alias: ModelAlias) -> bool:

@@ -57,6 +57,8 @@ class OllamaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_token_timeout_s: float = 30.0  # and the time to read the prompt
     prompt_tokens_per_s: float = 40.0  # the slowest reading to be expected
     idle_timeout_s: float = 60.0  # between two pieces of an answer
+    restart_command: tuple[str, ...] = ()  # restarts an Ollama that hangs; a word each
+    restart_pause_s: float = 300.0  # from one restart to the next
 
 
 def host_identity(settings: OllamaSettings) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from streams.events import EventReader
 from streams.flow_view import FlowReader
 from streams.inspector import Inspector
 from streams.keyspace import Keyspace
+from streams.learned import read_learned
 from streams.model import Again, Dead, Done, Fault, Lease, ResourceClass, Settlement, Verdict
 from streams.overview import OverviewReader
 from streams.rates import RateStore
@@ -152,6 +154,7 @@ def stores(redis: Redis, reading: Redis) -> Stores:
         overview=OverviewReader(redis, KEYS),
         usage=UsageSums(redis, KEYS),
         windows=WindowStore(redis, KEYS),
+        learned=partial(read_learned, redis, KEYS),
     )
 
 

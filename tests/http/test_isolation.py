@@ -44,6 +44,7 @@ LISTS = {
     ("GET", "/v1/workers"),
     ("GET", "/v1/processors"),
     ("GET", "/v1/usage"),
+    ("GET", "/v1/models"),
     ("GET", "/metrics"),
 }
 OTHERS = {

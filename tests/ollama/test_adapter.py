@@ -16,6 +16,7 @@ from processors.dependencies.ollama_errors import (
     HostBroke,
     HostStalled,
     LoadFailed,
+    LoadRefused,
     ModelBroke,
     ModelMissing,
     PromptTooLong,
@@ -165,7 +166,7 @@ async def test_a_host_that_fails_the_probe_as_well_is_to_blame_itself(
 @pytest.mark.parametrize(
     ("fault", "expected", "says"),
     [
-        ({"kind": "load_fail", "text": "out-of-memory during startup"}, LoadFailed, "out-of-mem"),
+        ({"kind": "load_fail", "text": "out-of-memory during startup"}, LoadRefused, "out-of-mem"),
         ({"kind": "load_hang"}, LoadFailed, "not loaded in time"),
         ({"kind": "busy_503"}, HostAway, "somebody else"),
         ({"kind": "not_found"}, ModelMissing, "not found"),
