@@ -189,7 +189,8 @@ async def play(
     note: Callable[[str], None],
 ) -> Any:
     """The result of a flow. Raises Failed, naming the stage, where its policy says so."""
-    given = msgspec.json.decode(payload)
+    completed = msgspec.json.decode(payload, type=flow.input)  # with its defaults
+    given = msgspec.json.decode(msgspec.json.encode(completed))
     results: dict[str, Any] = {}
     skipped: set[str] = set()
     last = result_stage(flow.flow)
