@@ -152,7 +152,7 @@ class WorkerProcess(Service):
         events = open_redis(settings.redis, "worker-events", connections_max=len(agents))
         await self._begin(Connected([events]))
         reader = EventReader(events, keyspace)
-        return agents, lambda one: EventFeed(reader, one.watch.replay_s)
+        return agents, lambda one: EventFeed(reader, one.watch.replay_s, one.watch.states)
 
     async def _begin(self, part: Service) -> None:
         self._parts.append(part)

@@ -1,8 +1,19 @@
 """One event: what a line of the event stream says. No I/O, since child processes read it too."""
 
+from functools import lru_cache
+
 import msgspec
 
 from streams.model import Lane, State
+
+parse_lane = lru_cache(4_096)(Lane.parse)  # lanes are few, events are many
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What one call of a script said, as it is stored: a line for each event, oldest first."""
+
+    id: str
+    lines: bytes
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -42,7 +53,7 @@ def parse_event(event_id: str, line: str) -> Event:
         id=event_id,
         kind=kind,
         job_id=job_id,
-        lane=Lane.parse(lane),
+        lane=parse_lane(lane),
         state=State(state),
         attempt=int(attempt),
         at_ms=int(event_id.split("-")[0]),

@@ -1,10 +1,12 @@
 """Reading the event stream: every change of a job's state, in order, capped."""
 
-from streams.event_record import Event, parse_entry, parse_event
+from collections.abc import Sequence
+
+from streams.event_record import Entry, Event, parse_entry, parse_event
 from streams.keyspace import Keyspace
 from streams.scripts import Client, text, translated
 
-__all__ = ["Event", "EventReader", "parse_entry", "parse_event"]
+__all__ = ["Entry", "Event", "EventReader", "parse_entry", "parse_event"]
 
 
 class EventReader:
@@ -31,8 +33,13 @@ class EventReader:
 
         Waits at most `block_ms` for the first one (0: not at all).
         """
+        entries = await self.entries(after, block_ms, count)
+        return [event for entry in entries for event in parse_entry(entry.id, entry.lines)]
+
+    async def entries(self, after: str, block_ms: int = 0, count: int = 1_000) -> Sequence[Entry]:
+        """The same, not taken apart: for whoever counts, or looks for a few among many."""
         entry = "-".join(after.split("-")[:2])
         with translated():
             reply = await self._redis.xread({self._key: entry}, count=count, block=block_ms or None)
         rows = reply[0][1] if reply else []
-        return [event for entry in rows for event in parse_entry(text(entry[0]), entry[1][b"e"])]
+        return [Entry(text(entry_id), fields[b"e"]) for entry_id, fields in rows]

@@ -9,10 +9,10 @@ from typing import Protocol
 
 import msgspec
 
-from streams.events import Event
+from streams.events import Entry, Event, parse_event
 from streams.keyspace import Keyspace
 from streams.model import State
-from streams.scripts import Client, translated
+from streams.scripts import Client, text, translated
 
 PANE_S = 10
 MINUTE_S = 60
@@ -48,13 +48,24 @@ class Recent(msgspec.Struct, frozen=True):
     failures: dict[str, dict[str, int]]  # processor → code of the error
 
 
-def keys_of(events: Iterable[Event]) -> Counter[tuple[Key, float]]:
-    """What to count of events: the key, and the pane's beginning in seconds."""
+def keys_of(entries: Iterable[Entry]) -> Counter[tuple[Key, float]]:
+    """What to count of events: the key, and the pane's beginning in seconds.
+
+    Events are many and kinds of them few: of each kind one is taken apart.
+    """
+    alike: Counter[tuple[float, bytes, bytes, bytes]] = Counter()
+    for entry in entries:
+        pane_s = float(int(entry.id.partition("-")[0]) // 1_000 // PANE_S * PANE_S)
+        for line in entry.lines.split(b"\n"):
+            kind, _, lane, rest = line.split(b"\t", 3)
+            if kind != b"progress":  # of which hardly two are alike
+                state, _, more = rest.partition(b"\t")
+                alike[pane_s, kind, lane, state + b"\t1\t" + more.partition(b"\t")[2]] += 1
     found: Counter[tuple[Key, float]] = Counter()
-    for event in events:
-        pane_s = float(event.at_ms // 1_000 // PANE_S * PANE_S)
+    for (pane_s, kind, lane, rest), count in alike.items():
+        event = parse_event("0-0-0", text(b"\t".join((kind, b"", lane, rest))))
         for what, error in _told(event):
-            found[(event.lane.processor, what, error), pane_s] += 1
+            found[(event.lane.processor, what, error), pane_s] += count
     return found
 
 

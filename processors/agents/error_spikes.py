@@ -7,7 +7,7 @@ time against the hour before.
 from functools import partial
 
 from processors.cnc.live import SpikeWatch
-from processors.sdk import AgentContext, Counts, Event, Events, Watch, Window, agent
+from processors.sdk import AgentContext, Counts, Event, Events, State, Watch, Window, agent
 
 MINUTE = Window(size_s=60, kept=60)
 
@@ -18,6 +18,7 @@ MINUTE = Window(size_s=60, kept=60)
         "1.0.0",
         "Tells when more attempts fail than usual, by app, processor and error.",
         counts={"errors": MINUTE},
+        states=(State.DEAD, State.DELAYED),
     )
 )
 async def error_spikes(events: Events, context: AgentContext) -> None:

@@ -15,7 +15,7 @@ from streams.errors import InvalidInput, Rejected, Retry, Snooze, TooLarge, Unav
 from streams.event_record import Event
 from streams.flow import Each, OnFailure, Stage
 from streams.ids import job_id_for_key
-from streams.model import ResourceClass
+from streams.model import ResourceClass, State
 
 __all__ = [
     "AgentContext",
@@ -47,6 +47,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "Stage",
+    "State",
     "TooLarge",
     "Unavailable",
     "Usage",

@@ -22,6 +22,7 @@ from processors.dependencies.log import Log
 from processors.sdk.manifest import NAME, SUMMARY_MAX, VERSION
 from streams.errors import ConfigError
 from streams.event_record import Event
+from streams.model import State
 
 MARK = "__roughneck_agent__"
 WINDOWS_MAX, WINDOW_MAX_S = 1_440, 86_400.0
@@ -49,6 +50,7 @@ class Watch(msgspec.Struct, frozen=True):
     version: str
     summary: str
     counts: Mapping[str, Window] = {}  # by name: see `AgentContext.counts`
+    states: tuple[State, ...] = ()  # only events that lead to these, and a few that tell the time
 
     def __post_init__(self) -> None:
         """Check every field."""

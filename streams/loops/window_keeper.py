@@ -40,10 +40,10 @@ class WindowKeeper:
     async def _count(self) -> None:
         """Read on, and skip to the newest when that takes too long."""
         for _ in range(PAGES_MAX):
-            events = await self._events.read(self._after, count=PAGE)
-            for (key, pane_s), count in keys_of(events).items():
+            entries = await self._events.entries(self._after, count=PAGE)
+            for (key, pane_s), count in keys_of(entries).items():
                 self._panes.add(key, pane_s, count)
-            if not events:
+            if not entries:
                 return
-            self._after = events[-1].id
+            self._after = entries[-1].id
         self._after = await self._events.latest_id()
