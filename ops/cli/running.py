@@ -1,6 +1,7 @@
 """Commands that keep running: the platform as a whole, and each of its processes alone."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ from streams.scripts import translated
 
 if TYPE_CHECKING:
     from ops.sim_ollama import SimServer
+
+log = logging.getLogger(__name__)
 
 CLASSES = click.Choice([str(name) for name in ResourceClass])
 
@@ -172,7 +175,11 @@ async def _check_redis(session: Session) -> None:
             raise ConfigError(f"{hide_password(settings.url)}: {concern.sentence}")
         if settings.url.startswith("unix:"):
             continue  # our own, which is as it is on purpose
-        session.screen.note(f"redis {concern.severity}: {concern.sentence}")
+        concerned = {"concern": concern.sentence}
+        if concern.severity is Severity.UNSAFE:
+            log.warning("Redis is unsafe", extra=concerned)
+        else:
+            log.info("Redis could be set up better", extra=concerned)
 
 
 def _about(server: EmbeddedRedis) -> str:

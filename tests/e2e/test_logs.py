@@ -69,7 +69,6 @@ async def test_a_job_is_followed_through_three_processes(bare: Platform) -> None
 
 
 def lines_of(command: Command, job_id: str) -> list[dict[str, Any]]:
-    """The records of a process's log that name the job."""
-    lines = (line for line in command.log().splitlines() if line.startswith("{"))
-    records = map(json.loads, lines)
+    """The records of a process's log that name the job; every line is a record."""
+    records = map(json.loads, command.log().splitlines())
     return [record for record in records if record.get("job_id") == job_id]
