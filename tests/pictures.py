@@ -32,7 +32,7 @@ from streams.model import ResourceClass
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SIZE = (118, 32)
 PROCESSORS = Path(__file__).parent / "support" / "pictured"
-SETTLE_S = 45.0
+SETTLE_S = 75.0
 LOOK_S = 2.5
 APPS = ("etyde", "govejle")
 SCOPES = ("submit", "read", "operate")
@@ -61,13 +61,22 @@ SWEEP = ProcessorCard(
     input_schema=msgspec.Raw(b"{}"),
     output_schema=msgspec.Raw(b"{}"),
 )
-FLOW = [
-    {"name": "pages", "processor": "echo", "payload": {"message": "3 pages", "delay_ms": 700}},
+FLOW: list[dict[str, Any]] = [
+    {"name": "pages", "processor": "echo", "payload": {"message": "six", "delay_ms": 700}},
     {
         "name": "read",
         "processor": "echo",
         "after": ["pages"],
-        "payload": {"message": "read", "delay_ms": 6_000, "progress_steps": 12},
+        "each": {"path": "/pages"},
+        "payload": {"message": {"$item": ""}, "delay_ms": 2_500},
+        "priority": "high",
+    },
+    {
+        "name": "cover",
+        "processor": "echo",
+        "after": ["pages"],
+        "payload": {"message": "a cover", "delay_ms": 9_000, "progress_steps": 12},
+        "priority": "high",
     },
     {
         "name": "sum-up",
@@ -75,8 +84,14 @@ FLOW = [
         "after": ["read"],
         "payload": {"prompt": "Skriv et sammendrag.", "max_tokens": 200},
     },
-    {"name": "send", "processor": "echo", "after": ["sum-up"], "payload": {"message": "sent"}},
+    {
+        "name": "send",
+        "processor": "echo",
+        "after": ["sum-up", "cover"],
+        "payload": {"message": "sent"},
+    },
 ]
+PAGES = {"pages": [f"page {number}" for number in range(1, 7)]}
 
 
 class Load:
@@ -99,10 +114,8 @@ class Load:
             await self._echo("govejle", "normal", 100, fail="transient", attempts_max=8)
         for number in range(12):
             await self._echo("etyde", "normal", 100, delay_s=600 + 60 * number)
-        for number in range(24):
+        for number in range(90):
             await self._ask(number)
-        for number in range(3):
-            await self._clients["etyde"].flow(FLOW, tags=[f"week-{40 + number}"])
 
     async def go_on(self) -> None:
         """What comes all the time."""
@@ -113,6 +126,9 @@ class Load:
             await self._echo("govejle", "low", 1_500, callback=number % 3 == 0)
             if number % 5 == 0:
                 await self._ask(number)
+            if number % 12 == 1:
+                tag = f"week-{40 + number // 12}"
+                await self._clients["etyde"].flow(FLOW, PAGES, tags=[tag], priority="high")
             await asyncio.sleep(0.9)
 
     async def _echo(
@@ -124,7 +140,7 @@ class Load:
     async def _ask(self, number: int) -> None:
         app, priority = APPS[number % 2], "high" if number % 6 == 0 else "normal"
         if number % 3:
-            payload = {"prompt": f"Hvad er en fjord? ({number})", "max_tokens": 160}
+            payload = {"prompt": f"Hvad er en fjord? ({number})", "max_tokens": 400}
             await self._submit(app, "ask", payload, priority=priority)
         else:
             await self._submit(app, "note-kind", {"text": "Mødet er flyttet"}, priority=priority)
@@ -160,6 +176,7 @@ async def prepared(scene: Scene, stack: AsyncExitStack) -> Load:
     (gateway,) = [one for one in scene.processes.started if one.name == "gateway"]
     url = (await gateway.record_of("gateway is ready"))["url"]
     await engine.directory.publish_processor(SWEEP)
+    await engine.redis.config_set("maxmemory", 256_000_000)
     clients = {}
     for app in APPS:
         record, key = mint_key(app, SCOPES, now_ms=SystemClock().now_ms())
@@ -196,7 +213,9 @@ async def take_pictures(scene: Scene, folder: Path, size: tuple[int, int]) -> No
                 await pilot.press("enter", "j", "j")
             await pilot.pause(0.5)
             write(app, folder / f"top-{tab}.svg")
-        await pilot.press("2", "enter")
+        await pilot.press("2", "slash", *"retry:", "enter")
+        await pilot.pause(LOOK_S)
+        await pilot.press("enter")
         await pilot.pause(LOOK_S)
         write(app, folder / "top-story.svg")
 

@@ -199,6 +199,11 @@ class Top(App[None]):
             self._draw(anew=True)
             self._wake.set()
 
+    @on(events.Click, "#tabs")
+    def _tab_clicked(self, clicked: events.Click) -> None:
+        if tab := clicked.style.meta.get("tab"):
+            self.action_choose(tab)
+
     def action_step(self, by: int) -> None:
         """The next tab, or the one before."""
         if len(self.screen_stack) == 1 and not self._filtering:

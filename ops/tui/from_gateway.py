@@ -10,8 +10,18 @@ from gateway.wire_overview import OverviewView
 from gateway.wire_registry import CallbackDetail
 from gateway.wire_schedules import ScheduleView
 from ops.story import Story, callback_ids
-from ops.tui.source import EVENTS, LISTED_MAX, Deed, Kind, Outcome, Verb
+from ops.tui.source import (
+    EVENTS,
+    LISTED_MAX,
+    RUNNING_MAX,
+    Deed,
+    Kind,
+    Outcome,
+    Verb,
+    running_first,
+)
 from streams.directory import WorkerCard
+from streams.model import State
 from streams.together import together
 
 LETTERS_MAX = 1_000  # of one call
@@ -29,8 +39,13 @@ class GatewaySource:
         return await self._client.overview(EVENTS)
 
     async def jobs(self) -> Sequence[JobView]:
-        """Live jobs first, then the newest that ended."""
-        return await self._client.page("/v1/jobs", JobView, limit=LISTED_MAX)
+        """Running jobs first, then others that live, then the newest that ended."""
+        async with together() as group:
+            running = group.create_task(
+                self._client.page("/v1/jobs", JobView, state=State.ACTIVE, limit=RUNNING_MAX)
+            )
+            found = group.create_task(self._client.page("/v1/jobs", JobView, limit=LISTED_MAX))
+        return running_first([*running.result(), *found.result()])
 
     async def story(self, job_id: str) -> Story:
         """Everything about one job."""

@@ -14,7 +14,16 @@ from gateway.wire_schedules import ScheduleView
 from ops.links import Engine
 from ops.looking import existing_job, found_jobs, story_of
 from ops.story import Story
-from ops.tui.source import EVENTS, LISTED_MAX, Deed, Kind, Outcome, Verb
+from ops.tui.source import (
+    EVENTS,
+    LISTED_MAX,
+    RUNNING_MAX,
+    Deed,
+    Kind,
+    Outcome,
+    Verb,
+    running_first,
+)
 from streams.clock import SystemClock
 from streams.control import Changed
 from streams.directory import WorkerCard
@@ -56,8 +65,10 @@ class RedisSource:
         return msgspec.structs.replace(view, events=events)
 
     async def jobs(self) -> Sequence[JobView]:
-        """Live jobs first, then the newest that ended."""
-        return [JobView.of(job) for job in await found_jobs(self._engine, EVERY_JOB, LISTED_MAX)]
+        """Running jobs first, then others that live, then the newest that ended."""
+        running = await found_jobs(self._engine, JobFilter(state=State.ACTIVE), RUNNING_MAX)
+        found = await found_jobs(self._engine, EVERY_JOB, LISTED_MAX)
+        return running_first([JobView.of(job) for job in [*running, *found]])
 
     async def story(self, job_id: str) -> Story:
         """Everything about one job."""

@@ -171,12 +171,12 @@ def fitted(columns: Sequence[Column], lines: Sequence[Line], room: int, *, wide:
     while needed() > room and any(columns[at].rank for at in shown):
         shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
     widths = {at: natural[at] for at in shown}
-    flexible = [at for at in shown if columns[at].flex]
     over = sum(width + 1 for width in widths.values()) - room
-    for at in sorted(flexible, key=lambda one: -natural[one]):
-        cut = min(max(0, over), max(0, widths[at] - columns[at].least))
-        widths[at] -= cut
-        over -= cut
+    flexible = [at for at in shown if columns[at].flex]
+    for _ in range(max(0, over)):  # the widest gives way, a place at a time
+        wide_ones = [at for at in flexible if widths[at] > columns[at].least]
+        if wide_ones:
+            widths[max(wide_ones, key=lambda at: widths[at])] -= 1
     return Fitted(tuple(shown), tuple(widths[at] for at in shown))
 
 

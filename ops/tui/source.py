@@ -13,8 +13,10 @@ from gateway.wire_registry import CallbackDetail
 from gateway.wire_schedules import ScheduleView
 from ops.story import Story
 from streams.directory import WorkerCard
+from streams.model import State
 
 LISTED_MAX = 200  # of one listing
+RUNNING_MAX = 100
 EVENTS = 200
 
 
@@ -56,6 +58,13 @@ class Outcome(msgspec.Struct, frozen=True):
     refused: tuple[str, ...] = ()
 
 
+def running_first(found: Sequence[JobView]) -> list[JobView]:
+    """Jobs without those that come twice: running ones first, else as they came."""
+    once = {job.id: job for job in reversed(found)}  # of two looks the earlier one counts
+    order = [once.pop(job.id) for job in found if job.id in once]
+    return sorted(order, key=lambda job: job.state is not State.ACTIVE)
+
+
 class Source(Protocol):
     """Redis, or a gateway. Every method may raise errors.Trouble."""
 
@@ -66,7 +75,7 @@ class Source(Protocol):
         ...
 
     async def jobs(self) -> Sequence[JobView]:
-        """Live jobs first, then the newest that ended."""
+        """Running jobs first, then others that live, then the newest that ended."""
         ...
 
     async def story(self, job_id: str) -> Story:

@@ -60,6 +60,7 @@ class Table(DataTable[Text]):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, cursor_type="row", cell_padding=0, show_row_labels=False)
+        self.cursor_foreground_priority = "renderable"  # colours say something
         self.drawn = Drawn()
 
     @property

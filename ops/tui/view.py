@@ -148,7 +148,7 @@ def tab_bar(state: State, width: int) -> Text:
         label = f"{at}{' ' if width >= NARROW else ''}{TITLES[tab]}"
         style = "reverse bold" if shown else "bold red" if _alarming(state, tab) else ""
         bar.append(f" {label} " if shown or width >= NARROW else label, style=style)
-        bar.apply_meta({"@click": f"app.choose('{tab}')"}, len(bar) - len(label) - 2, len(bar))
+        bar.apply_meta({"tab": str(tab)}, len(bar) - len(label) - 2, len(bar))
         bar.append(" ")
     return bar
 
