@@ -124,8 +124,7 @@ class Load:
             number += 1
             await self._echo("etyde", "high", 300, callback=number % 4 == 0)
             await self._echo("govejle", "low", 1_500, callback=number % 3 == 0)
-            if number % 5 == 0:
-                await self._ask(number)
+            await self._ask(number)
             if number % 12 == 1:
                 tag = f"week-{40 + number // 12}"
                 await self._clients["etyde"].flow(FLOW, PAGES, tags=[tag], priority="high")

@@ -5,6 +5,7 @@ answers.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ import msgspec
 
 from gateway.client.nonblocking import AsyncClient
 from gateway.client.requests import Refused, Sending
+from gateway.usage import UsageSum, UsageView
 from gateway.wire import JobView, PageView, ReplayAnswer
 from gateway.wire_control import AttemptView, Explanation, PurgeAnswer
 from gateway.wire_flows import FlowRow, FlowView
@@ -74,6 +76,12 @@ class OperatorClient(AsyncClient):
             if refused.problem.status == 404:
                 return None
             raise
+
+    async def usage_today(self) -> Sequence[UsageSum]:
+        """What models were used for today (UTC), by processor and model."""
+        today = datetime.now(UTC).date().isoformat()
+        given = {"from": today, "to": today, "by": "processor,model"}
+        return (await self._get("/v1/usage", UsageView, **given)).rows
 
     async def act(self, path: str, **query: str) -> None:
         """POST to a path that needs no body, such as `/v1/jobs/{id}:cancel`."""

@@ -115,7 +115,7 @@ def _picture(state: State) -> RenderableType:
     width = console().width if terminal() else WIDE
     parts: list[RenderableType] = [view.header(state, width), table_of(state, width)]
     causes = view.causes(state, WIDE)
-    return Group(*parts, *([view.causes_text(causes, WIDE)] if causes else []))
+    return Group(*parts, *([view.causes_text(causes)] if causes else []))
 
 
 @asynccontextmanager

@@ -154,6 +154,7 @@ class Top(App[None]):
         base = self.screen_stack[0]
         small = width < WIDTH_MIN or height < HEIGHT_MIN
         base.set_class(small, "small")
+        base.set_class(width < view.ONE_LINE, "narrow")
         if small:
             said = f"The terminal is {width}x{height};\ntop needs {WIDTH_MIN}x{HEIGHT_MIN}."
             base.query_one("#small", Static).update(said)
@@ -162,7 +163,7 @@ class Top(App[None]):
         base.query_one("#header", Static).update(view.header(state, width))
         base.query_one("#tabs", Static).update(view.tab_bar(state, width))
         causes = view.causes(state, width)
-        base.query_one("#causes", Static).update(view.causes_text(causes, width))
+        base.query_one("#causes", Static).update(view.causes_text(causes))
         base.query_one("#causes", Static).display = bool(causes)
         base.query_one(Table).show(self._drawn(width), anew=anew)
         base.query_one("#foot", Static).update(self._foot())

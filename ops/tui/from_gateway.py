@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.client.operating import OperatorClient
 from gateway.client.requests import Refused
+from gateway.usage import UsageSum
 from gateway.wire import JobView
 from gateway.wire_flows import FlowRow, FlowView
 from gateway.wire_overview import OverviewView
@@ -76,6 +77,10 @@ class GatewaySource:
     async def schedules(self) -> Sequence[ScheduleView]:
         """All of them."""
         return await self._client.schedules(LISTED_MAX)
+
+    async def usage(self) -> Sequence[UsageSum]:
+        """What models were used for today (UTC), by processor and model."""
+        return await self._client.usage_today()
 
     async def dead_letters(self) -> Sequence[JobView]:
         """The newest first."""

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.overview import events_of, overview_of
 from gateway.scheduling import triggered
+from gateway.usage import UsageSum
 from gateway.wire import JobView
 from gateway.wire_flows import FlowRow, FlowView
 from gateway.wire_overview import OverviewView
@@ -29,9 +30,11 @@ from streams.control import Changed
 from streams.directory import WorkerCard
 from streams.listing import EVERY_JOB, JobFilter
 from streams.model import Cancelled, ResourceClass, State
+from streams.usage import By, day_of, grouped
 
 Audit = Callable[..., None]  # action, subject, fields
 
+BY = (By.PROCESSOR, By.MODEL)
 CALL_MAX = 500  # of one script call
 # The names of what is done, as the API and the audit log have them.
 ACTIONS: Mapping[tuple[Verb, Kind], str] = {
@@ -98,6 +101,12 @@ class RedisSource:
         """All of them."""
         page = await self._engine.schedules.page(limit=LISTED_MAX)
         return [ScheduleView.of(standing) for standing in page.items]
+
+    async def usage(self) -> Sequence[UsageSum]:
+        """What models were used for today (UTC), by processor and model."""
+        today = day_of(SystemClock().now_ms())
+        rows = grouped(await self._engine.usage.rows(today, today), BY)
+        return [UsageSum.of(row, BY) for row in rows]
 
     async def dead_letters(self) -> Sequence[JobView]:
         """The newest first."""

@@ -96,6 +96,8 @@ class Poller:
                 found = await source.schedules()
             case Tab.DEAD:
                 found = await source.dead_letters()
+            case Tab.MODELS:
+                found = await source.usage()
             case _:
                 found = await self._flows()
         self._tell(Came(tab, found, self._clock.now_ms()))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.usage import UsageSum
 from gateway.wire import JobView
 from gateway.wire_flows import FlowRow, FlowView
 from gateway.wire_overview import OverviewView
@@ -100,6 +101,10 @@ class Source(Protocol):
 
     async def schedules(self) -> Sequence[ScheduleView]:
         """All of them."""
+        ...
+
+    async def usage(self) -> Sequence[UsageSum]:
+        """What models were used for today (UTC), by processor and model."""
         ...
 
     async def dead_letters(self) -> Sequence[JobView]:

@@ -26,7 +26,7 @@ class Tab(StrEnum):
 
 
 TABS = tuple(Tab)
-OF_OVERVIEW = frozenset({Tab.LANES, Tab.MODELS, Tab.EVENTS})  # need nothing else
+OF_OVERVIEW = frozenset({Tab.LANES, Tab.EVENTS})  # need nothing else
 
 
 class Look(msgspec.Struct, frozen=True):

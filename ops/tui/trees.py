@@ -1,4 +1,4 @@
-"""The tabs that are trees: flows with their stages, dead letters by error, models by host. Pure."""
+"""The tabs that are trees: flows with their stages, dead letters by error. Pure."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,10 @@ import msgspec
 
 from gateway.wire import JobView
 from gateway.wire_flows import FlowRow, FlowView, StageView
-from gateway.wire_overview import HostOverview, LaneOverview, OverviewView
 from ops.tui.rows import Cell, Column, Grid, Row, number, text
 from ops.tui.source import Kind, Verb
 from ops.tui.tabs import state
-from ops.tui.words import NONE, ago, rate, since, span
+from ops.tui.words import ago, since, span
 from streams.flow_record import FlowState, StageState
 
 MARKS = {"succeeded": "✓", "dead": "✗", "active": "▶", "running": "▶", "skipped": "–"}
@@ -197,86 +196,3 @@ def _letter(job: JobView, now_ms: int) -> Row:
         opens=True,
         text=" ".join(job.tags),
     )
-
-
-# ---------------------------------------------------------------------- models
-
-MODELS = (
-    Column("HOST / MODEL", flex=True, least=18),
-    Column("IN MEMORY"),
-    Column("WAIT", right=True),
-    Column("ACT", right=True),
-    Column("OLDEST", right=True),
-    Column("IN/s", rank=1, right=True),
-    Column("OUT/s", rank=1, right=True),
-    Column("NEXT", flex=True, least=10),
-)
-
-
-def models(overview: OverviewView) -> Grid:
-    """Ollama hosts with their models, and models that no host has."""
-    lanes = [lane for one in overview.classes for lane in one.lanes if lane.model]
-    rows = [_host(host, lanes) for host in overview.hosts]
-    served = {model for host in overview.hosts for model in host.models}
-    missing = sorted({lane.model for lane in lanes} - served)
-    if missing:
-        children = tuple(_model(model, None, lanes) for model in missing)
-        cells = (text("on no host", "bold red"), *(text("") for _ in MODELS[1:]))
-        rows.append(Row("none", cells, fault=True, children=children))
-    return Grid(MODELS, tuple(rows), empty="no worker of class ollama lives")
-
-
-def _host(host: HostOverview, lanes: Sequence[LaneOverview]) -> Row:
-    limit = "∞" if host.limit is None else host.limit
-    swap = f"{host.next.model} {in_about(host.next.in_s)}" if host.next else ""
-    return Row(
-        key=host.worker,
-        cells=(
-            text(host.pool, "bold" if host.healthy else "bold red"),
-            text(host.resident or "nothing", "" if host.resident else "dim"),
-            text(""),
-            Cell(f"{host.active}/{limit}", host.active),
-            text(""),
-            text(""),
-            text(""),
-            text(swap),
-        ),
-        fault=not host.healthy,
-        children=tuple(_model(model, host, lanes) for model in host.models),
-        text=host.worker,
-    )
-
-
-def _model(model: str, host: HostOverview | None, lanes: Sequence[LaneOverview]) -> Row:
-    own = [lane for lane in lanes if lane.model == model]
-    waiting = sum(lane.waiting for lane in own)
-    oldest = max((lane.oldest_age_s for lane in own if lane.waiting), default=-1.0)
-    came, went = (sum(values) for values in zip(*_paces(own), strict=True)) if own else (0.0, 0.0)
-    resident = host is not None and host.resident == model
-    swaps = host is not None and host.next is not None and host.next.model == model
-    seconds = host.next.in_s if host is not None and host.next is not None else None
-    return Row(
-        key=f"{host.worker if host else ''}|{model}",
-        cells=(
-            text(model),
-            text("●" if resident else "", "green"),
-            number(waiting),
-            number(sum(lane.active for lane in own)),
-            Cell(span(oldest) if waiting else NONE, oldest, "" if waiting else "dim"),
-            Cell(rate(came), came, "" if came else "dim"),
-            Cell(rate(went), went, "" if went else "dim"),
-            text(in_about(seconds) if swaps else ""),
-        ),
-        fault=host is None and bool(waiting),
-    )
-
-
-def _paces(lanes: Sequence[LaneOverview]) -> list[tuple[float, float]]:
-    return [(lane.in_per_s, lane.out_per_s) for lane in lanes]
-
-
-def in_about(seconds: float | None) -> str:
-    """When a swap comes."""
-    if seconds is None:
-        return "some time"
-    return f"in ~{span(seconds)}" if seconds else "next"

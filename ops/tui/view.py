@@ -6,11 +6,11 @@ from typing import Any
 from rich.text import Text
 
 from gateway.wire_overview import HostOverview, OverviewView
-from ops.tui import lanes, tabs, trees
+from ops.tui import lanes, models, tabs, trees
 from ops.tui.lanes import Cause
+from ops.tui.models import in_about
 from ops.tui.rows import Fitted, Grid, Line, filtered, fitted, lines_of, ordered
 from ops.tui.state import TABS, State, Tab
-from ops.tui.trees import in_about
 from ops.tui.words import size, span
 
 STALE_S = 6.0  # a picture that is older than three looks is said to be old
@@ -31,7 +31,7 @@ def grid_of(state: State, width: int) -> Grid | None:
         case Tab.LANES:
             return lanes.grid(overview, width) if overview else None
         case Tab.MODELS:
-            return trees.models(overview) if overview else None
+            return models.grid(overview, data or ()) if overview else None
         case Tab.EVENTS:
             return tabs.events(overview.events) if overview else None
     return None if data is None else _MADE[state.tab](data, state.now_ms)
@@ -169,8 +169,8 @@ def causes(state: State, width: int) -> list[Cause]:
     return lanes.causes(state.overview)[: CAUSES_MAX if width >= ONE_LINE else CAUSES_MAX // 2]
 
 
-def causes_text(found: list[Cause], width: int) -> Text:
-    """The causes, a line each where there is room for that."""
+def causes_text(found: list[Cause]) -> Text:
+    """The causes, one below the other."""
     said = [
         Text.assemble(
             (" ! " if cause.stops else " ~ ", "bold red" if cause.stops else "bold yellow"),
@@ -179,7 +179,7 @@ def causes_text(found: list[Cause], width: int) -> Text:
         )
         for cause in found
     ]
-    return Text("\n", no_wrap=width >= ONE_LINE, overflow="ellipsis").join(said)
+    return Text("\n").join(said)
 
 
 def foot(state: State, keys: str) -> Text:
