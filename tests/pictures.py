@@ -121,12 +121,13 @@ class Load:
         """What comes all the time."""
         number = 0
         while True:
-            number += 1
             await self._echo("etyde", "high", 300, callback=number % 4 == 0)
             await self._echo("govejle", "low", 1_500, callback=number % 3 == 0)
-            await self._ask(number)
-            if number % 12 == 1:
-                tag = f"week-{40 + number // 12}"
+            for _ in range(3):
+                await self._ask(number)
+                number += 1
+            if number % 36 == 0:
+                tag = f"week-{40 + number // 36}"
                 await self._clients["etyde"].flow(FLOW, PAGES, tags=[tag], priority="high")
             await asyncio.sleep(0.9)
 

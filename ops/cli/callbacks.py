@@ -6,6 +6,7 @@ import click
 
 from gateway.wire import milliseconds
 from gateway.wire_registry import CallbackDetail
+from ops.cli.completing import of_callbacks
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.watching import Watched
@@ -62,7 +63,7 @@ def list_callbacks(
 
 
 @callbacks.command("show", epilog="\b\nExample:\n  roughneck callbacks show msg_…")
-@click.argument("callback_id", metavar="ID")
+@click.argument("callback_id", metavar="ID", shell_complete=of_callbacks)
 @pass_session
 def show_callback(session: Session, /, callback_id: str) -> None:
     """One callback with every attempt to deliver it."""
@@ -79,7 +80,7 @@ def show_callback(session: Session, /, callback_id: str) -> None:
     "  roughneck callbacks replay --dead --endpoint ep_1\n"
     "  roughneck callbacks replay --delivered --since '2026-11-23 10:00:00'",
 )
-@click.argument("callback_ids", metavar="[ID]...", nargs=-1)
+@click.argument("callback_ids", metavar="[ID]...", nargs=-1, shell_complete=of_callbacks)
 @app_option()
 @endpoint_option
 @since_option

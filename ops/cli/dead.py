@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ops.cli.completing import of_dead_letters
 from ops.cli.jobs import (
     limit_option,
     processor_option,
@@ -25,7 +26,7 @@ LETTERS_MAX = 1_000  # that one call runs again or forgets
 def selection(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Which dead letters: by id, by filter, or all. `what` would be done to them."""
     options = (
-        click.argument("job_ids", metavar="[JOB]...", nargs=-1),
+        click.argument("job_ids", metavar="[JOB]...", nargs=-1, shell_complete=of_dead_letters),
         app_option(),
         processor_option,
         click.option("--code", metavar="CODE", help="Limit to this error code."),

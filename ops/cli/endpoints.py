@@ -10,6 +10,7 @@ import click
 from gateway.registrar import Registrar, Standing
 from gateway.wire_registry import CallbackDetail, EndpointView
 from ops.cli.callbacks import UnknownRecord, card_of
+from ops.cli.completing import of_endpoints
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.watching import Watched
@@ -70,7 +71,7 @@ def create(
 
 
 @endpoints.command("rotate", epilog="\b\nExample:\n  roughneck endpoints rotate ep_…")
-@click.argument("endpoint_id", metavar="ID")
+@click.argument("endpoint_id", metavar="ID", shell_complete=of_endpoints)
 @click.option("--drop-previous", is_flag=True, help="End the old secret at once: it leaked.")
 @pass_session
 def rotate(session: Session, /, endpoint_id: str, *, drop_previous: bool) -> None:
@@ -85,7 +86,7 @@ def rotate(session: Session, /, endpoint_id: str, *, drop_previous: bool) -> Non
 
 
 @endpoints.command("test", epilog="\b\nExample:\n  roughneck endpoints test ep_…")
-@click.argument("endpoint_id", metavar="ID")
+@click.argument("endpoint_id", metavar="ID", shell_complete=of_endpoints)
 @pass_session
 def test(session: Session, /, endpoint_id: str) -> None:
     """Send a callback of no job and wait for what becomes of it."""
@@ -107,7 +108,7 @@ def test(session: Session, /, endpoint_id: str) -> None:
 
 
 @endpoints.command("enable", epilog="\b\nExample:\n  roughneck endpoints enable ep_…")
-@click.argument("endpoint_id", metavar="ID")
+@click.argument("endpoint_id", metavar="ID", shell_complete=of_endpoints)
 @pass_session
 def enable(session: Session, /, endpoint_id: str) -> None:
     """Deliver again to an endpoint that was disabled, also what it has missed since."""
@@ -118,7 +119,7 @@ def enable(session: Session, /, endpoint_id: str) -> None:
 
 
 @endpoints.command("delete", epilog="\b\nExample:\n  roughneck endpoints delete ep_…")
-@click.argument("endpoint_id", metavar="ID")
+@click.argument("endpoint_id", metavar="ID", shell_complete=of_endpoints)
 @pass_session
 def delete(session: Session, /, endpoint_id: str) -> None:
     """Remove an endpoint; callbacks that wait for it become dead letters."""

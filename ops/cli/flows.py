@@ -26,6 +26,7 @@ from gateway.wire_flows import (
     NamedFlowView,
     StageView,
 )
+from ops.cli.completing import of_flows
 from ops.cli.screen import STYLES, Row, age_of, duration, terminal
 from ops.cli.session import Group, JobFailed, Session, app_option, pass_session
 from ops.cli.watching import Watched
@@ -105,7 +106,7 @@ def named(session: Session, /) -> None:
     "show",
     epilog="\b\nExamples:\n  roughneck flows show 0-01jd…\n  roughneck flows show 0-01jd… --watch",
 )
-@click.argument("flow_id", metavar="FLOW")
+@click.argument("flow_id", metavar="FLOW", shell_complete=of_flows)
 @click.option("--watch", is_flag=True, help="Go on until it has ended; exit code 1 if badly.")
 @pass_session
 def show(session: Session, /, flow_id: str, *, watch: bool) -> None:
@@ -164,7 +165,7 @@ def submit(session: Session, /, file: str, app: str, *, waits: bool, timeout_s: 
 
 
 @flows.command("cancel", epilog="\b\nExample:\n  roughneck flows cancel 0-01jd…")
-@click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True)
+@click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True, shell_complete=of_flows)
 @click.option("--reason", default="", help="Kept with the flow.")
 @pass_session
 def cancel(session: Session, /, flow_ids: tuple[str, ...], reason: str) -> None:
@@ -180,7 +181,7 @@ def cancel(session: Session, /, flow_ids: tuple[str, ...], reason: str) -> None:
 
 
 @flows.command("retry", epilog="\b\nExample:\n  roughneck flows retry 0-01jd…")
-@click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True)
+@click.argument("flow_ids", metavar="FLOW...", nargs=-1, required=True, shell_complete=of_flows)
 @pass_session
 def retry(session: Session, /, flow_ids: tuple[str, ...]) -> None:
     """Run again what did not succeed; what did keeps its result."""

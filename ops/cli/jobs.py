@@ -8,6 +8,7 @@ import click
 from gateway.explain import explain
 from gateway.wire import JobView
 from gateway.wire_control import Explanation
+from ops.cli.completing import of_jobs
 from ops.cli.moments import MOMENT
 from ops.cli.screen import Row, age_of
 from ops.cli.session import Group, Session, app_option, pass_session
@@ -64,7 +65,7 @@ def list_jobs(session: Session, /, state: str | None, limit: int, **given: Any) 
     cls=Watched,
     epilog="\b\nExamples:\n  roughneck jobs show 0-01jd…\n  roughneck jobs show 0-01jd… --watch",
 )
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=of_jobs)
 @pass_session
 def show(session: Session, /, job_id: str) -> None:
     """JOB's whole story: result, waits, attempts with what they logged, callbacks, why it waits."""
@@ -77,7 +78,7 @@ def show(session: Session, /, job_id: str) -> None:
 
 
 @jobs.command("explain", epilog="\b\nExample:\n  roughneck jobs explain 0-01jd…")
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=of_jobs)
 @pass_session
 def explain_job(session: Session, /, job_id: str) -> None:
     """Why JOB stands where it stands: what is before it, which limit is hit, when it starts."""
@@ -100,7 +101,7 @@ def explain_job(session: Session, /, job_id: str) -> None:
     epilog="\b\nExamples:\n  roughneck jobs change 0-01jd… --priority high\n"
     "  roughneck jobs change 0-01jd… --run-at 2027-01-01T06:00",
 )
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=of_jobs)
 @click.option("--priority", type=click.Choice([str(one) for one in Priority]), help="How urgent.")
 @click.option("--run-at", "due_ms", type=MOMENT, help="Another time, for a delayed job.")
 @pass_session
@@ -112,7 +113,7 @@ def change(session: Session, /, job_id: str, priority: str | None, due_ms: int |
 
 
 @jobs.command("promote", epilog="\b\nExample:\n  roughneck jobs promote 0-01jd…")
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=of_jobs)
 @pass_session
 def promote(session: Session, /, job_id: str) -> None:
     """Start JOB now, which is delayed or waits for another attempt."""
@@ -122,7 +123,7 @@ def promote(session: Session, /, job_id: str) -> None:
 @jobs.command(
     "cancel", epilog="\b\nExample:\n  roughneck jobs cancel 0-01jd… --reason 'sent twice'"
 )
-@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=of_jobs)
 @click.option("--reason", default="", help="Kept with the job.")
 @pass_session
 def cancel(session: Session, /, job_ids: tuple[str, ...], reason: str) -> None:
@@ -140,7 +141,7 @@ def cancel(session: Session, /, job_ids: tuple[str, ...], reason: str) -> None:
 
 
 @jobs.command("retry", epilog="\b\nExample:\n  roughneck jobs retry 0-01jd… 0-01je…")
-@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True, shell_complete=of_jobs)
 @pass_session
 def retry(session: Session, /, job_ids: tuple[str, ...]) -> None:
     """Run ended jobs again: dead, cancelled or expired ones."""

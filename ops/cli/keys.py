@@ -5,6 +5,7 @@ import click
 from gateway.auth import EVERY_APP, OVERLAP_S, Scope, mint_key, rotated
 from gateway.peer import networks
 from gateway.wire_registry import KeyView
+from ops.cli.completing import of_keys
 from ops.cli.screen import age_of
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.links import Engine
@@ -108,7 +109,7 @@ def list_keys(session: Session, /, app: str | None) -> None:
     epilog="\b\nExamples:\n  roughneck keys rotate 3t9wz5k2m1qa\n"
     "  roughneck keys rotate 3t9wz5k2m1qa --overlap-hours 0    a key that leaked",
 )
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID", shell_complete=of_keys)
 @click.option(
     "--overlap-hours",
     default=OVERLAP_S // HOUR_S,
@@ -136,7 +137,7 @@ def rotate(session: Session, /, key_id: str, overlap_hours: int) -> None:
 
 
 @keys.command("revoke", epilog="\b\nExample:\n  roughneck keys revoke 3t9wz5k2m1qa")
-@click.argument("key_id", metavar="ID")
+@click.argument("key_id", metavar="ID", shell_complete=of_keys)
 @pass_session
 def revoke(session: Session, /, key_id: str) -> None:
     """Revoke a key: every gateway refuses it within 5 s."""

@@ -37,7 +37,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "ask": ("ask:ask", "Ask the local model; the answer appears as it is made."),
         "submit": ("work:submit", "Submit a job, and wait for it if you like."),
         "wait": ("work:wait", "Wait until a job has ended."),
-        "status": ("work:status", "Where a job stands, or the whole system."),
+        "status": ("status:status", "Where a job stands, or everything on one screen."),
         "jobs": ("jobs:jobs", "List, show, explain, change, cancel and retry jobs."),
         "flows": ("flows:flows", "Flows: submit, show as they move, stop, run again what failed."),
         "dead": ("dead:dead", "Dead letters: list, replay and purge them."),

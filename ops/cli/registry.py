@@ -4,6 +4,7 @@ import click
 import msgspec
 
 from gateway.wire_registry import ProcessorView
+from ops.cli.completing import of_processors
 from ops.cli.rehearsal import new, run
 from ops.cli.screen import Row, age, duration, local
 from ops.cli.session import Group, Session, pass_session
@@ -51,7 +52,7 @@ def list_processors(session: Session, /) -> None:
 
 
 @processors.command("show", epilog="\b\nExample:\n  roughneck processors show ask")
-@click.argument("name")
+@click.argument("name", shell_complete=of_processors)
 @pass_session
 def show(session: Session, /, name: str) -> None:
     """One processor, with the JSON Schema of its input."""
@@ -76,7 +77,7 @@ def show(session: Session, /, name: str) -> None:
 
 
 @processors.command("forget", epilog="\b\nExample:\n  roughneck processors forget old-one")
-@click.argument("name")
+@click.argument("name", shell_complete=of_processors)
 @pass_session
 def forget(session: Session, /, name: str) -> None:
     """Remove a processor that no worker has any more; submits of it are refused then."""

@@ -19,6 +19,7 @@ from gateway.wire_schedules import (
     ScheduleRequest,
     ScheduleView,
 )
+from ops.cli.completing import of_processors, of_schedules
 from ops.cli.screen import Row, age_of, local
 from ops.cli.session import Group, Session, app_option, pass_session
 from ops.cli.watching import Watched
@@ -32,7 +33,7 @@ from streams.schedules import Standing
 APP = "cli"
 PAGE = 200
 
-name_argument = click.argument("name", metavar="NAME")
+name_argument = click.argument("name", metavar="NAME", shell_complete=of_schedules)
 own_app = app_option(default=APP, show_default=True, help="Whose schedule it is.")
 cron_option = click.option("--cron", metavar="LINE", help="Five fields; six with seconds in front.")
 every_option = click.option("--every", "every_s", type=click.FloatRange(min=1), help="Seconds.")
@@ -86,7 +87,7 @@ Examples:
   roughneck schedules add weekly govejle-newsletter @week.json --cron '0 6 * * MON' --replace""",
 )
 @name_argument
-@click.argument("processor")
+@click.argument("processor", shell_complete=of_processors)
 @click.argument("payload", default="{}")
 @own_app
 @cron_option
@@ -196,7 +197,7 @@ def trigger(session: Session, /, name: str, app: str) -> None:
     epilog="\b\nExamples:\n  roughneck schedules preview nightly --app web\n"
     "  roughneck schedules preview --cron '30 2 * * *' --zone Europe/Copenhagen --count 5",
 )
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=of_schedules)
 @own_app
 @cron_option
 @every_option

@@ -83,6 +83,15 @@ async def _watch(session: Session, state: State, every_s: float) -> None:
 
 async def _once(session: Session, state: State) -> None:
     """Print one look."""
+    seen = await looked_once(session, state)
+    if session.screen.as_json:
+        session.screen.json(_as_json(seen))
+    else:
+        session.screen.draw(_picture(seen))
+
+
+async def looked_once(session: Session, state: State) -> State:
+    """The state after one look at everything. Raises Unavailable when it is not to be had."""
     async with _opened(session) as source, httpx.AsyncClient() as http:
         found = [state]
         poller = Poller(source, SystemClock(), lambda one: found.append(reduce(found[-1], one)))
@@ -92,10 +101,7 @@ async def _once(session: Session, state: State) -> None:
     seen = msgspec.structs.replace(found[-1], where=source.where)
     if seen.trouble or seen.overview is None:
         raise Unavailable(seen.trouble or "there was no answer")
-    if session.screen.as_json:
-        session.screen.json(_as_json(seen))
-    else:
-        session.screen.draw(_picture(seen))
+    return seen
 
 
 def _as_json(state: State) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Commands of those who give work: submit, wait, status."""
+"""Commands of those who give work: submit and wait."""
 
 import asyncio
 import time
@@ -17,12 +17,11 @@ from gateway.planning import Catalog, job_of
 from gateway.schemas import PayloadSchemas
 from gateway.submission import Origin
 from gateway.wire import CallbackTarget, JobAccepted, JobRequest, JobView, links_of
+from ops.cli.completing import of_jobs, of_processors
 from ops.cli.screen import duration
 from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, app_option, pass_session
-from ops.cli.watching import Watched
 from ops.links import Engine
 from ops.looking import result_of
-from ops.story import facts_of
 from streams.clock import SystemClock
 from streams.errors import InvalidInput, UnknownJob
 from streams.ids import new_job_id
@@ -189,7 +188,7 @@ Examples:
   roughneck submit ask @question.json --priority high --wait
   cat page.json | roughneck submit govejle-enrichment - --app govejle""",
 )
-@click.argument("processor")
+@click.argument("processor", shell_complete=of_processors)
 @click.argument("payload", default="{}")
 @app_option(default="cli", show_default=True, help="The app, where no gateway is used.")
 @click.option(
@@ -244,7 +243,7 @@ def submit(
 
 
 @click.command(cls=Command, epilog="\b\nExample:\n  roughneck wait 0-01jd… --timeout 300")
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=of_jobs)
 @wait_option
 @pass_session
 def wait(session: Session, /, job_id: str, timeout_s: float) -> None:
@@ -255,30 +254,6 @@ def wait(session: Session, /, job_id: str, timeout_s: float) -> None:
             return await jobs.wait(job_id, timeout_s)
 
     show_end(session, uvloop.run(act()), timeout_s)
-
-
-@click.command(
-    cls=Watched,
-    epilog="\b\nExamples:\n  roughneck status --watch\n  roughneck status 0-01jd…",
-)
-@click.argument("job_id", metavar="[JOB]", required=False)
-@pass_session
-def status(session: Session, /, job_id: str | None) -> None:
-    """Where JOB stands; without one, how many jobs stand where."""
-    if job_id is None:
-        _show_counts(session)
-        return
-
-    async def act() -> JobView:
-        async with opened_jobs(session, "cli") as jobs:
-            return await jobs.job(job_id)
-
-    show_job(session, uvloop.run(act()))
-
-
-def show_job(session: Session, /, view: JobView) -> None:
-    """One job as a card."""
-    session.screen.card(view, facts_of(view))
 
 
 def show_end(session: Session, /, view: JobView, timeout_s: float) -> None:
@@ -293,25 +268,6 @@ def show_end(session: Session, /, view: JobView, timeout_s: float) -> None:
     if view.state is not State.SUCCEEDED:
         fault = f": {view.error.code}: {view.error.message}" if view.error else ""
         raise JobFailed(f"{view.id} is {view.state}{fault}")
-
-
-def _show_counts(session: Session) -> None:
-    counts = session.with_engine(lambda engine: engine.inspector.counts())
-    by_class: dict[str, dict[str, int]] = {}
-    for field, count in counts.items():
-        resource_class, _, state = field.partition("|")
-        by_class.setdefault(resource_class, {})[state] = count
-    shown = [State.WAITING, State.DELAYED, State.ACTIVE, State.SUCCEEDED, State.DEAD]
-    rows = [
-        {
-            "CLASS": name,
-            **{state.upper(): found.get(state, 0) for state in shown},
-            "OTHER": sum(found.get(s, 0) for s in ("blocked", "cancelled", "expired")),
-            "EVER": found.get("submitted", 0),
-        }
-        for name, found in sorted(by_class.items())
-    ]
-    session.screen.show(by_class, rows, empty="no job was ever submitted")
 
 
 def _request(processor: str, payload: str, fields: dict[str, Any]) -> JobRequest:

@@ -196,7 +196,7 @@ def _callback(view: CallbackDetail, now_ms: int) -> Row:
                 ago(last.at, now_ms) if last else "",
                 sort=-(last.at.timestamp()) if last and last.at else 0.0,
             ),
-            Cell(ago(view.due_at, now_ms) if due is not None else "", due or 0.0),
+            _next(due),
             text(view.reason, "red" if view.state is CallbackState.DEAD else ""),
         ),
         acts=ended,
@@ -205,6 +205,13 @@ def _callback(view: CallbackDetail, now_ms: int) -> Row:
         opens=True,
         text=f"{view.id} {view.url} {view.endpoint}",
     )
+
+
+def _next(due: float | None) -> Cell:
+    """When the next attempt comes; `due` for one that only the endpoint's breaker or room holds."""
+    if due is None:
+        return Cell()
+    return Cell("due", due, "dim") if due >= 0 else Cell(f"in {span(-due)}", due)
 
 
 # ---------------------------------------------------------------------- schedules

@@ -92,8 +92,11 @@ def test_jobs_are_listed_shown_and_counted(cli: Cli, redis_url: str) -> None:
     shown = cli("jobs", "show", ids["dead"])
     assert "crashed: it died" in shown.out
     assert '{"said":"hi"}' in cli("status", ids["succeeded"]).out
-    counts = cli("status", "-o", "json").json
-    assert counts["io"]["submitted"] == 3
+    whole = cli("status", "-o", "json").json
+    assert (whole["jobs"]["submitted"], whole["dead_letters"]) == (3, 1)
+    screen = cli("status").out
+    assert "3 jobs ever: 1 waiting, 1 succeeded, 1 dead" in screen
+    assert "! io etyde echo  No live worker of class io has the processor echo" in screen
 
 
 def test_a_table_off_a_terminal_is_whole_and_plain(cli: Cli, redis_url: str) -> None:

@@ -28,6 +28,7 @@ from streams.loops.discarder import Discarder
 from streams.loops.janitor import Janitor
 from streams.loops.sweeper import Sweeper
 from streams.model import Dead, Done, Settlement, State
+from streams.overview import OverviewReader
 from streams.retention import KeptJobs
 from streams.scripts import parse_header, read_sources
 from streams.settings import EngineSettings
@@ -325,6 +326,7 @@ async def test_the_whole_life_of_jobs_under_the_users_of_each_role(
             text = await GatewayMetrics().render(look)
             assert b"roughneck_audit_difference" in text
             assert await EventReader(client, KEYS).read("0-0")
+            assert (await OverviewReader(client, KEYS).look()).lanes
             assert [one.id for one in await Directory(client, KEYS).workers()] == [card.id]
         assert (await Audit(operator, KEYS).walk(0, 1000, mend=True)).misplaced == []
         assert (await operator.config_get("appendonly"))["appendonly"] == "yes"
