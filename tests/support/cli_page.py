@@ -25,7 +25,8 @@ prompt. What is said beside an answer goes to standard error.
 | 4 | the time to wait was over; the job goes on |
 | 130 | Ctrl-C |
 
-Completion, of commands, options and what is in Redis, such as ids of jobs; for `bash` (`zsh_source` and `fish_source` for those):
+Completion of commands, options and what is in Redis, such as ids of jobs, for `bash` (`zsh_source`
+and `fish_source` for those):
 
 ```sh
 eval "$(_ROUGHNECK_COMPLETE=bash_source roughneck)"
