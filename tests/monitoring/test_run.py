@@ -57,7 +57,7 @@ async def test_every_panel_has_data(run: Scene) -> None:
         return not empty
 
     try:
-        await until(complete, what="data in every panel", limit_s=20)
+        await until(complete, what="data in every panel", limit_s=40)
     except AssertionError:
         assert not empty, "\n".join(empty)
     assert await run.prometheus.down() == []
@@ -73,7 +73,7 @@ async def test_lag_builds_an_alert_fires_and_its_cause_is_named(run: Scene) -> N
     async def backlog() -> dict[str, Any] | None:
         return (await run.prometheus.firing()).get("RoughneckBacklog")
 
-    alert = await until(backlog, what="the alert", limit_s=40)
+    alert = await until(backlog, what="the alert", limit_s=60)
     assert alert["labels"]["resource_class"] == "io"
     assert "will take 1h" in alert["annotations"]["summary"]
     assert any(await run.prometheus.series(shown(overview("Alerts")), over_s=5))
@@ -90,7 +90,7 @@ async def test_lag_builds_an_alert_fires_and_its_cause_is_named(run: Scene) -> N
     async def silent() -> bool:
         return await backlog() is None
 
-    await until(silent, what="the alert to go when its cause is gone", limit_s=20)
+    await until(silent, what="the alert to go when its cause is gone", limit_s=40)
 
 
 async def told(run: Scene, *arguments: str) -> str:
