@@ -36,6 +36,7 @@ from streams.settings import EngineSettings
 from streams.usage import usage_text
 
 Argument = str | bytes | int | float
+STATES = {str(state): state for state in State}  # quicker than the enumeration's own look-up
 FAULT_MAX = 2_000  # characters kept of a fault's message
 TRIM_MAX = 1_000  # flows of one app that one round looks at
 
@@ -322,7 +323,7 @@ def submit_row(job: NewJob) -> list[Argument]:
 def submitted(job_id: str, state: str, created: int) -> Submitted:
     """What accept.lua said of one job."""
     holder, _, state = state.rpartition(" ")
-    return Submitted(job_id, State(state), created == 1, same=created != 2, holder=holder)
+    return Submitted(job_id, STATES[state], created == 1, same=created != 2, holder=holder)
 
 
 def unique_text(unique: UniqueKey | None) -> str:
