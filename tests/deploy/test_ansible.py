@@ -251,8 +251,11 @@ go() {
 quiet() { "$@" > last.log 2>&1 || { tail -n 60 last.log; cat /run/stand-in/*.log; return 1; }; }
 state() {
     echo "$1 $(readlink /opt/roughneck/current)"
-    /opt/roughneck/current/venv/bin/python -m ops.probe \
-        http://127.0.0.1:9468/metrics roughneck_worker_healthy=1 && echo "$1 healthy"
+    for _ in $(seq 40); do
+        /opt/roughneck/current/venv/bin/python -m ops.probe http://127.0.0.1:9468/metrics \\
+            roughneck_worker_healthy=1 2>/dev/null && echo "$1 healthy" && return
+        sleep 0.5
+    done
 }
 quiet go -e roughneck_release=r1 book.yml; state first
 quiet go -e roughneck_release=r2 book.yml; state upgraded

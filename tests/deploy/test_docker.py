@@ -137,9 +137,10 @@ def test_loki_keeps_what_it_deletes_by_itself() -> None:
     assert loki["schema_config"]["configs"][-1]["schema"] == "v13"
 
 
-def test_alloy_names_only_what_is_there() -> None:
+@pytest.mark.parametrize("name", ["config.alloy", "home.alloy"])
+def test_alloy_names_only_what_is_there(name: str) -> None:
     """Blocks are closed, and each reference is to a component that stands in the file."""
-    text = (DEPLOY / "alloy" / "config.alloy").read_text("utf-8")
+    text = (DEPLOY / "alloy" / name).read_text("utf-8")
     code = re.sub(r'"(?:[^"\\]|\\.)*"|//[^\n]*', lambda m: "" if m[0][0] == "/" else '""', text)
     assert code.count("{") == code.count("}")
     declared = set(re.findall(r'^([a-z_.]+) "(\w+)" {', text, re.M))
