@@ -31,6 +31,7 @@ from processors.sdk import (
     Meta,
     ResourceClass,
     processor,
+    said,
 )
 
 PROMPT_VERSION = "1"
@@ -71,21 +72,18 @@ class ErrorOut(msgspec.Struct):
     meta: Meta
 
 
-def said(words: str, most: int) -> msgspec.Meta:
-    """A text of the model with its meaning and limit."""
-    return msgspec.Meta(description=words, min_length=1, max_length=most)
-
-
 class Classified(msgspec.Struct, frozen=True):
     """What the model answers."""
 
-    evidence_line: Annotated[str, said("one line of MESSAGE or STACK, word for word", LINE_SHOWN)]
-    root_cause: Annotated[str, said("one sentence", 300)]
-    component: Annotated[str, said("the part that fails, one to three words", 60)]
+    evidence_line: Annotated[
+        str, said("one line of MESSAGE or STACK, word for word", most=LINE_SHOWN)
+    ]
+    root_cause: Annotated[str, said("one sentence", most=300)]
+    component: Annotated[str, said("the part that fails, one to three words", most=60)]
     category: Category
     severity: Severity
     retryable: Annotated[bool, msgspec.Meta(description="whether the same may work a little later")]
-    suggested_action: Annotated[str, said("one or two sentences: what to do next", 400)]
+    suggested_action: Annotated[str, said("one or two sentences: what to do next", most=400)]
     confidence: Confidence
 
 

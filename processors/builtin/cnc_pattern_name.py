@@ -22,6 +22,7 @@ from processors.sdk import (
     Meta,
     ResourceClass,
     processor,
+    said,
 )
 
 PROMPT_VERSION = "1"
@@ -50,23 +51,18 @@ class PatternOut(msgspec.Struct):
     meta: Meta
 
 
-def said(words: str, most: int) -> msgspec.Meta:
-    """A text of the model with its meaning and limit."""
-    return msgspec.Meta(description=words, min_length=1, max_length=most)
-
-
 class NamedPattern(msgspec.Struct, frozen=True):
     """One pattern of the model's answer."""
 
     cluster_ids: Annotated[
         list[str], msgspec.Meta(description="ids out of CLUSTERS", min_length=1, max_length=TOP_MAX)
     ]
-    shared: Annotated[str, said("what they share: app, time, deploy, dependency", 200)] = (
+    shared: Annotated[str, said("what they share: app, time, deploy, dependency", most=200)] = (
         msgspec.field(name="common_factor")
     )
-    hypothesis: Annotated[str, said("one sentence: what may be the cause", 300)]
-    next_check: Annotated[str, said("one sentence: what to look at first", 300)]
-    label: Annotated[str, said("a name, at most eight words", 80)]
+    hypothesis: Annotated[str, said("one sentence: what may be the cause", most=300)]
+    next_check: Annotated[str, said("one sentence: what to look at first", most=300)]
+    label: Annotated[str, said("a name, at most eight words", most=80)]
     confidence: Confidence
 
 

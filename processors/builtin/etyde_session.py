@@ -37,6 +37,7 @@ from processors.sdk import (
     Meta,
     ResourceClass,
     processor,
+    said,
 )
 
 PROMPT_VERSION = "1"
@@ -46,11 +47,6 @@ COUNTED = re.compile(
     r"en|et|én|ét|to|tre|fire|fem|seks|otte|ti|uden|ingen|hver|alle)\b",
     re.IGNORECASE,
 )
-
-
-def said(words: str, least: int = 1, most: int = 400) -> msgspec.Meta:
-    """A text of a model with its meaning and limits."""
-    return msgspec.Meta(description=words, min_length=least, max_length=most)
 
 
 Tempo = Annotated[int, msgspec.Meta(ge=20, le=300)]

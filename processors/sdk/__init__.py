@@ -7,7 +7,7 @@ from processors.dependencies.log import Log
 from processors.sdk.agents import AgentContext, Counts, Events, Watch, Window, agent
 from processors.sdk.context import Context
 from processors.sdk.declaration import processor
-from processors.sdk.form import Check, Example, Form
+from processors.sdk.form import Check, Example, Form, said
 from processors.sdk.interview import AnswerCut, AnswerUnfit, Interview, Meta
 from processors.sdk.manifest import Manifest
 from processors.sdk.named_flow import NamedFlow
@@ -56,4 +56,5 @@ __all__ = [
     "agent",
     "job_id_for_key",
     "processor",
+    "said",
 ]

@@ -1,17 +1,14 @@
 """Which named flows there are: found at boot, and held against the processors."""
 
-import importlib
 import logging
-import pkgutil
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 
+from processors.sdk.discovery import in_entry_points, load_loose, modules_in
 from processors.sdk.named_flow import NamedFlow, flows_of
-from processors.sdk.registry import LEFT_OUT, Registry, import_module, load_loose
+from processors.sdk.registry import Registry
 from streams.directory import FlowCard
 from streams.errors import ConfigError
 from streams.flow import result_stage
@@ -27,7 +24,8 @@ def discover_flows(folders: Sequence[Path] = (), *, builtin: str = BUILTIN) -> l
 
     Raises ConfigError naming what cannot be imported, or two flows of one name.
     """
-    found = [*_in_package(builtin), *_in_entry_points()]
+    found = [one for module in modules_in(builtin) for one in flows_of(module)]
+    found += in_entry_points(ENTRY_POINTS, "flow", flows_of, _itself)
     for folder in dict.fromkeys(folder.expanduser().resolve() for folder in folders):
         for module in load_loose(folder):
             found += flows_of(module)
@@ -65,22 +63,5 @@ def check_against(flows: Iterable[NamedFlow], registry: Registry) -> None:
                 )
 
 
-def _in_package(name: str) -> Iterator[NamedFlow]:
-    package = importlib.import_module(name)
-    for part in sorted(pkgutil.iter_modules(package.__path__), key=lambda part: part.name):
-        if not part.name.startswith(LEFT_OUT):
-            yield from flows_of(import_module(f"{name}.{part.name}"))
-
-
-def _in_entry_points() -> Iterator[NamedFlow]:
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        try:
-            target = point.load()
-        except (Exception, SystemExit) as error:
-            raise ConfigError(
-                f"cannot load entry point {point.name!r} = {point.value}: {error!r}"
-            ) from error
-        found = flows_of(target) if isinstance(target, ModuleType) else [target]
-        if not found or not all(isinstance(flow, NamedFlow) for flow in found):
-            raise ConfigError(f"entry point {point.name!r} = {point.value} is no flow")
-        yield from found
+def _itself(target: object) -> NamedFlow | None:
+    return target if isinstance(target, NamedFlow) else None

@@ -28,6 +28,11 @@ AS_DATA = (
 )
 
 
+def said(words: str, least: int = 1, most: int = 400) -> msgspec.Meta:
+    """What a text in an answer means, for `Annotated[str, said("…")]`, and its limits."""
+    return msgspec.Meta(description=words, min_length=least, max_length=most)
+
+
 class Example(msgspec.Struct, frozen=True):
     """What a good answer to some data looks like."""
 

@@ -1,17 +1,14 @@
 """Which processors there are: found at boot, checked, and listed as cards."""
 
-import importlib
 import logging
-import pkgutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 
 from processors.sdk.agents import agents_of
-from processors.sdk.declaration import Processor, declared, load_file, processors_of
+from processors.sdk.declaration import Processor, declared, processors_of
+from processors.sdk.discovery import in_entry_points, load_loose, modules_in
 from processors.sdk.named_flow import flows_of
 from streams.directory import ProcessorCard
 from streams.errors import ConfigError
@@ -19,7 +16,6 @@ from streams.model import ResourceClass
 
 BUILTIN = "processors.builtin"
 ENTRY_POINTS = "roughneck.processors"
-LEFT_OUT = ("_", "test_", "conftest.")  # beginnings of names: parts, and tests that lie beside
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +43,8 @@ class Registry:
         Imports every module it finds; names with a leading underscore and tests are left out.
         Raises ConfigError naming the file that cannot be imported, or the folder that is not there.
         """
-        found = [*_in_package(builtin), *_in_entry_points()]
+        found = [one for module in modules_in(builtin) for one in processors_of(module)]
+        found += in_entry_points(ENTRY_POINTS, "processor", processors_of, declared)
         for folder in dict.fromkeys(folder.expanduser().resolve() for folder in folders):
             found.extend(_in_folder(folder))
         return cls(found)
@@ -108,62 +105,9 @@ def _model_key(processor: Processor, model_keys: Mapping[str, str]) -> str:
     return model_keys[alias] if alias else ""
 
 
-def _in_package(name: str) -> Iterator[Processor]:
-    package = importlib.import_module(name)
-    for part in sorted(pkgutil.iter_modules(package.__path__), key=lambda part: part.name):
-        if not part.name.startswith(LEFT_OUT):
-            yield from processors_of(import_module(f"{name}.{part.name}"))
-
-
-def _in_entry_points() -> Iterator[Processor]:
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
-        yield from _in_entry_point(point)
-
-
-def _in_entry_point(point: EntryPoint) -> list[Processor]:
-    try:
-        target = point.load()
-    except (Exception, SystemExit) as error:
-        raise ConfigError(
-            f"cannot load entry point {point.name!r} = {point.value}: {error!r}"
-        ) from error
-    if isinstance(target, ModuleType):
-        return processors_of(target)
-    one = declared(target)
-    if one is None:
-        raise ConfigError(f"entry point {point.name!r} = {point.value} is no processor")
-    return [one]
-
-
 def _in_folder(folder: Path) -> Iterator[Processor]:
     for module in load_loose(folder):
         found = processors_of(module)
         if not found and not flows_of(module) and not agents_of(module):
             log.warning("no processor in this file", extra={"file": str(module.__file__)})
         yield from found
-
-
-def load_loose(folder: Path) -> Iterator[ModuleType]:
-    """The modules of a folder. Raises ConfigError when it is not there, or one cannot be loaded."""
-    if not folder.is_dir():
-        raise ConfigError(f"the processor folder {folder} does not exist")
-    for file in sorted([*folder.glob("*.py"), *folder.glob("*/__init__.py")]):
-        if not file.relative_to(folder).parts[0].startswith(LEFT_OUT):
-            yield _load(file)
-
-
-def import_module(name: str) -> ModuleType:
-    """The module of that name. Raises ConfigError naming its file when it cannot be imported."""
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        spec = importlib.util.find_spec(name)
-        file = spec.origin if spec is not None else name
-        raise ConfigError(f"cannot import {file}: {error!r}") from error
-
-
-def _load(file: Path) -> ModuleType:
-    try:
-        return load_file(file)
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"cannot import {file}: {error!r}") from error

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from processors.builtin.echo import EchoIn, EchoOut, echo
-from processors.sdk import Manifest, processor, registry
+from processors.sdk import Manifest, discovery, processor
 from processors.sdk.declaration import Origin, load_module
 from processors.sdk.registry import Registry
 from streams.errors import ConfigError
@@ -110,7 +110,7 @@ def entry_points_are(monkeypatch, *values: str) -> None:
         EntryPoint(name=f"point-{n}", value=value, group="roughneck.processors")
         for n, value in enumerate(values)
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(discovery, "entry_points", lambda group: points)
 
 
 def test_entry_points_name_a_module_or_a_function(monkeypatch):
