@@ -11,7 +11,7 @@ import msgspec
 
 SCHEMA = 42
 COLUMNS = 24
-HEIGHTS = {"stat": 4, "timeseries": 8, "heatmap": 8, "state-timeline": 6, "bargauge": 8}
+HEIGHTS = {"stat": 4, "timeseries": 8, "state-timeline": 6}
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "roughneck"
 GOOD, WARN, BAD = "green", "orange", "red"
@@ -162,7 +162,7 @@ def _target(index: int, query: Query, kind: str) -> dict[str, Any]:
         "legendFormat": query.legend or "__auto",
         "instant": kind == "stat",
         "range": kind != "stat",
-        "format": "heatmap" if kind == "heatmap" else "time_series",
+        "format": "time_series",
     }
 
 
@@ -181,7 +181,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
             "showPoints": "never",
             "stacking": {"mode": "normal" if panel.stack else "none"},
         }
-    elif panel.kind != "heatmap":
+    else:
         found["color"] = {"mode": "thresholds"}
     if panel.names:
         texts = {value: {"text": text} for value, text in panel.names.items()}
@@ -193,10 +193,6 @@ def _options(kind: str) -> dict[str, Any]:
     match kind:
         case "stat":
             return {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "background"}
-        case "bargauge":
-            return {"reduceOptions": {"calcs": ["lastNotNull"]}, "orientation": "horizontal"}
-        case "heatmap":
-            return {"calculate": False, "yAxis": {"unit": "s"}, "color": {"scheme": "Oranges"}}
         case "state-timeline":
             return {"mergeValues": True, "showValue": "never"}
     return {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}}
