@@ -115,6 +115,7 @@ FORM = Form(
         attempts_max=4,
         backoff_s=15,
         timeout_s=300,
+        cache_s=86_400,  # the pages of one week are for a good part those of the week before
         prompt_version=PROMPT_VERSION,
     )
 )

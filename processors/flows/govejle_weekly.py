@@ -19,6 +19,7 @@ class WeeklyIn(msgspec.Struct, forbid_unknown_fields=True):
     pages: Annotated[tuple[PageIn, ...], msgspec.Meta(min_length=1, max_length=60)]
     language: Literal["da", "en", "de"] = "en"
     audience: Annotated[str, msgspec.Meta(max_length=200)] = "families"
+    max_items: Annotated[int, msgspec.Meta(ge=1, le=60)] = 20  # events of the issue
     tone: Annotated[str, msgspec.Meta(max_length=200)] = "warm and plain"
 
 
@@ -61,6 +62,7 @@ FLOW = NamedFlow(
                 "language": {"$input": "/language"},
                 "audience": {"$input": "/audience"},
                 "tone": {"$input": "/tone"},
+                "max_items": {"$input": "/max_items"},
                 "read": {"$result": "fetch"},
                 "enriched": {"$result": "extract"},
                 "translations": {"$result": "translate"},

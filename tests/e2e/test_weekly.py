@@ -69,7 +69,11 @@ async def run(server: RedisServer, folder: Path, *, pages: int, kills: int) -> N
     async with staged(server, folder) as stage:
         http = await stage.app("govejle")
         working = await worker(stage, 0)
-        given = {"issue_date": "2026-11-27", "pages": [page(n) for n in range(pages)]}
+        given = {
+            "issue_date": "2026-11-27",
+            "max_items": pages,
+            "pages": [page(n) for n in range(pages)],
+        }
         body = {"name": "govejle-weekly", "input": given}
         accepted = (await http.post("/v1/flows", json=body)).json()
         assert accepted["warnings"] == []
