@@ -87,15 +87,22 @@ async def _outage(load: float, speed: float) -> Outage:
         broker = played.engine.broker
         await broker.pause(ResourceClass.OLLAMA)  # until the worker is there: its boot is no wait
         async with played.worker():
-            first, _ = await asyncio.gather(_urgent(played), broker.resume(ResourceClass.OLLAMA))
+            urgent = await _urgent(played)
+            await broker.resume(ResourceClass.OLLAMA)
+            first = await _ended(played, urgent)
             await asyncio.sleep(LATER_S / speed)
-            later = await _urgent(played)
+            later = await _ended(played, await _urgent(played))
     return Outage(OUTAGE_H, len(ids), waited_s(first, speed), waited_s(later, speed))
 
 
-async def _urgent(played: Stage) -> Job:
-    """An urgent job that comes now, once it has ended."""
+async def _urgent(played: Stage) -> str:
+    """An urgent job that comes now; its id."""
     [job_id] = await played.feed([Work(0.0, EDIT.priority, EDIT.model, EDIT.mean_s)], 0.0)
+    return job_id
+
+
+async def _ended(played: Stage, job_id: str) -> Job:
+    """The job, once it has ended."""
     while True:
         job = await played.engine.inspector.job(job_id)
         if job is not None and job.state.ended:

@@ -67,6 +67,7 @@ class _Sim:
             Route("/_sim/log", self.log, methods=["GET"]),
             Route("/_sim/state", self.state, methods=["GET"]),
             Route("/_sim/reset", self.reset, methods=["POST"]),
+            Route("/_sim/restart", self.restart, methods=["POST"]),
         ]
         return Starlette(routes=routes, middleware=[Middleware(HostCheck)])
 
@@ -211,7 +212,7 @@ class _Sim:
         if self._power_cut is None:
             raise Problem(501, "this simulator was built without a listener of its own")
         if lose_models:
-            self._scheduler.drop_all()
+            self._forget_models()
         self._power_cut(seconds, lose_models)
 
     async def faults(self, request: Request) -> Response:
@@ -256,10 +257,18 @@ class _Sim:
     async def reset(self, request: Request) -> Response:
         """Forget faults, log and resident models; requests under way go on."""
         self._faults.clear()
-        self._scheduler.drop_all()
-        self._scheduler.leaked_bytes = self._scheduler.leak_bytes = 0
+        self._forget_models()
         self._log.reset()
         return _json(200, {})
+
+    async def restart(self, request: Request) -> Response:
+        """As a restart of the service: models and leaks are gone; faults and log stay."""
+        self._forget_models()
+        return _json(200, {})
+
+    def _forget_models(self) -> None:
+        self._scheduler.drop_all()
+        self._scheduler.leaked_bytes = self._scheduler.leak_bytes = 0
 
     def _tag(self, name: str) -> dict[str, object]:
         spec = self._config.models[name]

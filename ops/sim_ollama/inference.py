@@ -33,6 +33,7 @@ class Inference:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer. A cut connection is made by returning without the end of the body."""
+        await self._log.settle()
         visit = self._log.arrive(self._asked.route, self._asked.model, self._clock.now())
         sending = Sending(send, lambda status, ending: self._leave(visit, status, ending))
         if not await while_connected(receive, self._answer(visit, sending)):

@@ -152,7 +152,7 @@ class OllamaHost:
                 async with asyncio.timeout(self._settings.load_timeout_s):
                     await self._exhaust({"model": alias.tag, "options": alias.options})
         except LoadRefused as refused:
-            raise self._model_blamed(alias, refused) from refused.__cause__
+            raise await self._model_blamed(alias, refused) from refused.__cause__
         except HostAway as away:
             raise await self.blamed(away) from away.__cause__
         self._models.pop(alias.tag, None)
@@ -231,11 +231,17 @@ class OllamaHost:
         away.after_s = max(away.after_s or 0.0, self._breaker.left_s(now))
         return away
 
-    def _model_blamed(self, alias: ModelAlias, refused: LoadRefused) -> LoadRefused:
-        """Hold a failure against the model alone: the host goes on with others."""
+    async def _model_blamed(self, alias: ModelAlias, refused: LoadRefused) -> LoadRefused:
+        """Hold a failure against the model alone: the host goes on with others.
+
+        When the model is left alone for the first time, the host is restarted: it may have kept
+        the memory of models that it had unloaded.
+        """
         now = self._clock.monotonic()
         breaker = self._models.setdefault(alias.tag, Breaker())
-        breaker.failed(now)
+        well = breaker.gate(now) is Gate.CLOSED
+        if breaker.failed(now) and well:
+            await self._restarter.restart(str(refused))
         refused.after_s = max(refused.after_s or 0.0, breaker.left_s(now))
         return refused
 

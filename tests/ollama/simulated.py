@@ -54,6 +54,11 @@ class Sim:
     async def fault(self, kind: str, **fields: Any) -> None:
         await self._call("POST", "/_sim/faults", json=[{"kind": kind, **fields}])
 
+    async def ordered(self) -> list[dict[str, Any]]:
+        """The faults that have not struck anybody yet."""
+        found: list[dict[str, Any]] = (await self._call("GET", "/_sim/faults"))["faults"]
+        return found
+
     async def log(self) -> dict[str, Any]:
         return await self._call("GET", "/_sim/log")
 
