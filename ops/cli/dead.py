@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from ops.cli.completing import of_dead_letters
+from ops.cli.dead_patterns import patterns
 from ops.cli.jobs import (
     limit_option,
     processor_option,
@@ -46,6 +47,9 @@ def selection(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @click.group(cls=Group)
 def dead() -> None:
     """Dead letters: jobs that will not be tried again by themselves."""
+
+
+dead.add_command(patterns)
 
 
 @dead.command(
