@@ -83,8 +83,8 @@ class ClassSnapshot(Collector):
         )
         yield self._over_lanes(
             "lanes_lag",
-            "What the consumer groups have not delivered, where Redis knows it.",
-            lambda of: total(of, lambda lane: lane.lag or 0),
+            "What the consumer groups have not delivered; absent where Redis does not know it.",
+            lag_of,
         )
         yield self._over_lanes(
             "oldest_age_seconds",
@@ -93,13 +93,15 @@ class ClassSnapshot(Collector):
         )
 
     def _over_lanes(
-        self, name: str, what: str, value: Callable[[Sequence[LaneView]], float]
+        self, name: str, what: str, value: Callable[[Sequence[LaneView]], float | None]
     ) -> Metric:
         family = gauge(name, what, "resource_class", "priority")
         for view in self._classes:
             for priority in Priority:
                 of = [lane for lane in view.lanes if lane.lane.priority is priority]
-                family.add_metric((view.name, priority), value(of))
+                found = value(of)
+                if found is not None:
+                    family.add_metric((view.name, priority), found)
         return family
 
 
@@ -207,6 +209,12 @@ class AppSnapshot(Collector):
 def total(lanes: Iterable[LaneView], value: Callable[[LaneView], int]) -> int:
     """The sum over lanes."""
     return sum(map(value, lanes))
+
+
+def lag_of(lanes: Sequence[LaneView]) -> int | None:
+    """What Redis says of all of them, None unless it knows each."""
+    lags = [lane.lag for lane in lanes if lane.lag is not None]
+    return sum(lags) if len(lags) == len(lanes) else None
 
 
 def gauge(name: str, what: str, *labels: str, value: float | None = None) -> GaugeMetricFamily:

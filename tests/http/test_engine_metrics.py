@@ -2,7 +2,7 @@
 
 from redis.asyncio import Redis
 
-from gateway.engine_metrics import APPS_MAX, AppSnapshot
+from gateway.engine_metrics import APPS_MAX, AppSnapshot, lag_of
 from gateway.fleet_metrics import missing
 from streams.directory import WorkerCard
 from streams.inspector import LaneView
@@ -67,6 +67,11 @@ def test_a_lane_lacks_its_processor_or_its_model() -> None:
     assert missing(asks, [without]) == "model"
     flows = LaneView(lane("io", processor="flow"), 1, 0, 0)
     assert missing(flows, [other]) == ""
+
+
+def test_a_lag_that_redis_does_not_know_is_no_lag_of_nothing() -> None:
+    known, unknown = LaneView(lane(), 3, 0, 0, lag=3), LaneView(lane(), 2, 0, 0)
+    assert (lag_of([]), lag_of([known, known]), lag_of([known, unknown])) == (0, 6, None)
 
 
 def test_apps_beyond_the_limit_are_counted_only() -> None:

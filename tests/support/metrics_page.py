@@ -128,7 +128,7 @@ def gateway_families() -> list[Metric]:
     """What a gateway's scrape holds, with one sample of everything."""
     metrics = GatewayMetrics()
     metrics.observe("GET", "/v1/jobs", 200, 0.1)
-    lanes = [LaneView(lane(), waiting=1, active=1, oldest_age_ms=1)]
+    lanes = [LaneView(lane(), waiting=1, active=1, oldest_age_ms=1, lag=1)]
     pools = {"io": PoolView(leases=1, expired=0, limit=1)}
     view = ClassView(
         ResourceClass.IO, False, 1, 1, 0, pools, lanes, offness=Offness(1, 1.0, 1.0, 1.0)
