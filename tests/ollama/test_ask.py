@@ -143,3 +143,17 @@ async def test_bad_input_is_named_by_its_path(
     error = await failure(result(sim, tmp_path, payload))
     assert isinstance(error, InvalidInput)
     assert error.path == path
+
+
+async def test_json_is_asked_for_without_thoughts_and_its_origin_is_told(
+    sim: Sim, tmp_path: Path
+) -> None:
+    async with asking(sim, tmp_path, "thinker") as ollama:
+        thought = await ollama.ask(Ask.of("x", seed=7))
+        silent = await ollama.ask(Ask.of("x", format=SCHEMA, seed=7, options={"top_k": 1}))
+    assert thought.thinking
+    assert not silent.thinking
+    assert silent.digest == thought.digest != ""
+    assert silent.options["seed"] == 7
+    assert silent.options["top_k"] == 1
+    assert silent.options["num_ctx"] == 2_048
