@@ -20,7 +20,7 @@ from streams.model import ResourceClass, State
 RIPE_MS = 1_000  # work that has gone on for so long is worth a kill
 LOOK_EVERY_S = 0.05
 MOMENT_LIMIT_S = 15.0  # for a moment worth interfering; the demo goes on without it
-END_LIMIT_S = 90.0
+END_LIMIT_S = 180.0
 REAL_END_LIMIT_S = 900.0  # a real model takes its time
 QUIET_LIMIT_S = 15.0
 ANSWERS_SHOWN = 3
