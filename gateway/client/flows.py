@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.client.requests import Sending
+from gateway.client.requests import Sending, traced
 from gateway.wire import CancelAnswer, PageView
 from gateway.wire_flows import FlowAccepted, FlowRow, FlowView
 
@@ -19,8 +19,9 @@ def submitting_flow(
 ) -> Sending[FlowAccepted]:
     """POST /v1/flows: a name, or stages with the fields of `StageRequest`."""
     what = {"name": flow} if isinstance(flow, str) else {"stages": list(flow)}
-    body = {**what, "input": given, "idempotency_key": uuid.uuid4().hex, **fields}
-    return Sending("POST", "/v1/flows", FlowAccepted, msgspec.json.encode(body))
+    asked, headers = traced(fields)
+    body = {**what, "input": given, "idempotency_key": uuid.uuid4().hex, **asked}
+    return Sending("POST", "/v1/flows", FlowAccepted, msgspec.json.encode(body), headers=headers)
 
 
 def reading_flow(flow_id: str, wait_s: float = 0.0) -> Sending[FlowView]:

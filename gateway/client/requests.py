@@ -63,10 +63,18 @@ class Sending(msgspec.Struct, Generic[T], frozen=True):
 
 
 def submitting(processor: str, payload: Any, fields: Mapping[str, Any]) -> Sending[JobAccepted]:
-    """POST /v1/jobs; `fields` are those of `JobRequest`."""
-    given = {"idempotency_key": uuid.uuid4().hex, **fields}
-    body = {"processor": processor, "payload": payload, **given}
-    return Sending("POST", "/v1/jobs", JobAccepted, msgspec.json.encode(body))
+    """POST /v1/jobs; `fields` are those of `JobRequest`, and `traceparent`, which is a header."""
+    asked, headers = traced(fields)
+    given = {"idempotency_key": uuid.uuid4().hex, **asked}
+    body = msgspec.json.encode({"processor": processor, "payload": payload, **given})
+    return Sending("POST", "/v1/jobs", JobAccepted, body, headers=headers)
+
+
+def traced(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stands in a submit's body, and the headers of the trace that it belongs to."""
+    body = dict(fields)
+    trace = body.pop("traceparent", None)
+    return body, {"traceparent": str(trace)} if trace else {}
 
 
 def encoded(payload: Any) -> msgspec.Raw:

@@ -65,6 +65,18 @@ async def test_submit_wait_result(edge: Edge) -> None:
         assert [one.id for one in (await client.jobs(state="succeeded")).items] == [submitted.id]
 
 
+async def test_a_submit_belongs_to_a_trace(edge: Edge) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    stages = [{"name": "one", "processor": "echo", "payload": {"text": "hi"}}]
+    async with client_of(edge) as client:
+        made = [
+            await client.submit("echo", {"text": "hi"}, traceparent=trace),
+            await client.flow(stages, traceparent=trace),
+        ]
+    jobs = await edge.parts.inspector.jobs_by_id([one.id for one in made])
+    assert [job.trace for job in jobs] == [trace, trace]
+
+
 async def test_waiting_ends_with_the_job_as_it_stands(edge: Edge) -> None:
     async with client_of(edge) as client:
         submitted = await client.submit("echo", {"text": "hi"})
