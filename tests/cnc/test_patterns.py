@@ -141,7 +141,7 @@ def test_every_error_of_the_window_is_counted_once():
     assert sum(cluster.count for cluster in result.clusters) + result.rare == len(inside)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_the_errors_changes_nothing(rng: random.Random):
     given = scenario()

@@ -94,7 +94,7 @@ def test_what_cannot_be_shared_out_is_refused(arguments):
         shared_out(*arguments)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sessions)
 def test_a_template_session_keeps_every_rule(given):
     blocks = template_session(given)
@@ -106,7 +106,7 @@ def test_a_template_session_keeps_every_rule(given):
     assert all(low <= block.tempo_bpm <= high for block in blocks if block.tempo_bpm)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sessions, st.lists(st.tuples(st.sampled_from(KINDS), st.integers(-3, 400)), max_size=14))
 def test_whatever_blocks_a_model_proposes_the_arithmetic_is_right(given, proposed):
     blocks = [block(Kind.WARM_UP, 100)]

@@ -172,16 +172,16 @@ def test_a_flow_runs_stage_by_stage_and_keeps_its_policy(cli, tmp_path, policy, 
     assert ran.out.strip() == ("5" if code == 0 else "")
 
 
-@pytest.mark.parametrize("resource_class", ["io", "cpu", "ollama"])
-def test_a_new_processor_passes_its_own_test_and_runs_on_its_sample(cli, tmp_path, resource_class):
-    made = cli("new", "sum-up", "--class", resource_class)
-    assert made.code == 0, made.err
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_sum_up.py"]
+def test_new_processors_pass_their_own_tests_and_run_on_their_samples(cli, tmp_path):
+    for resource_class in ("io", "cpu", "ollama"):
+        made = cli("new", f"sum-{resource_class}", "--class", resource_class)
+        assert made.code == 0, made.err
+        ran = cli("run", f"./sum_{resource_class}.py", "--sample", "--simulated")
+        assert ran.code == 0, ran.err
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
     tested = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "2 passed" in tested.stdout, tested.stdout
-    ran = cli("run", "./sum_up.py", "--sample", "--simulated")
-    assert ran.code == 0, ran.err
-    again = cli("new", "sum-up")
+    assert "6 passed" in tested.stdout, tested.stdout
+    again = cli("new", "sum-io")
     assert (again.code, "exists already" in again.err) == (2, True)
 
 
