@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+from msgspec import structs
 
 from ops.bench.policies import OURS
 from ops.bench.replay import LOOK_S, Replayed, Say, Stage, replay, stage, waited_s
@@ -69,22 +70,22 @@ async def _compare(
 
 
 async def _outage(load: float, speed: float) -> Outage:
+    """A worker works off what there is and goes; what comes then is the backlog of its return."""
     works = [
         work
         for work in day(SEED, OPEN_H + OUTAGE_H, scale_for(load))
         if work.priority is not Priority.HIGH
     ]
-    before = [work for work in works if work.at_s < OPEN_H * HOUR_S]
-    missed = works[len(before) :]
+    opened_s = OPEN_H * HOUR_S
+    before = [work for work in works if work.at_s < opened_s]
+    missed = [structs.replace(w, at_s=w.at_s - opened_s) for w in works[len(before) :]]
     async with stage(OURS, speed, seed=len(works)) as played:
-        began = time.monotonic()
-        async with played.worker():
-            await played.feed(before, began)
-        ids = await played.feed(missed, began)
-        await asyncio.sleep(
-            max(0.0, began + (OPEN_H + OUTAGE_H) * HOUR_S / speed - time.monotonic())
-        )
         broker = played.engine.broker
+        async with played.worker():
+            await played.ended(await played.feed(before, time.monotonic()))
+        began = time.monotonic()
+        ids = await played.feed(missed, began)
+        await asyncio.sleep(max(0.0, began + OUTAGE_H * HOUR_S / speed - time.monotonic()))
         await broker.pause(ResourceClass.OLLAMA)  # until the worker is there: its boot is no wait
         async with played.worker():
             urgent = await _urgent(played)

@@ -100,7 +100,6 @@ def ollama_settings(told: Told) -> OllamaSettings:
         host=HOST,
         runtime_dir=str(Path(told.folder)),
         models=models,
-        keep_alive="720h",  # of the simulator's clock
     )
 
 

@@ -8,6 +8,7 @@ from streams.callbacks import CallbackState
 from streams.keyspace import lease_member
 from streams.leasing import parse_lease
 from streams.model import ENDED, Lane, State
+from streams.usage import parse_usage
 from tests.model.model import Model
 from tests.model.snapshot import KEYS, Snapshot, Stream
 from tests.support.leaks import fault_of
@@ -30,6 +31,7 @@ def check(model: Model, found: Snapshot, wounded: set[str]) -> None:
     pending_equals_leases(model, found, wounded)
     lanes_are_seated(found, wounded)
     ended_jobs_are_complete(model, found)
+    usage_is_that_of_what_was_accepted(model, found)
     each_callback_is_right(model, found)
     ended_callbacks_are_listed(model, found)
     if not any(key.startswith(CALLBACKS) for key in wounded):
@@ -55,6 +57,18 @@ def counters_equal_the_jobs(model: Model, found: Snapshot) -> None:
     assert _numbers(found.get("running_", CLASS)) == active, "I1: active by app"
     assert _numbers(found.get("shipped")) == model.shipped, "watermark"
     assert _numbers(found.get("verdicts")).get("j", 0) == model.settled, "watermark"
+
+
+def usage_is_that_of_what_was_accepted(model: Model, found: Snapshot) -> None:
+    """I3: each attempt whose settle was accepted counts once, in its job and in its day."""
+    for job_id, record in found.under("job_").items():
+        usage = parse_usage(record.get("usage", ""))
+        assert (usage.asks if usage else 0) == model.jobs[job_id].asks, "usage of a job"
+    days = [
+        parse_usage(stored) for day in found.under("usage_").values() for stored in day.values()
+    ]
+    asks = sum(usage.asks for usage in days if usage)
+    assert asks == sum(job.asks for job in model.jobs.values()), "usage of a day"
 
 
 def each_record_is_right(model: Model, found: Snapshot) -> None:

@@ -42,6 +42,7 @@ from streams.model import (
     Taken,
 )
 from streams.scripts import text
+from streams.usage import Usage
 from tests.model.invariants import CALLBACKS, CLASS, check, healed
 from tests.model.link import SETTINGS, Link, at_once
 from tests.model.model import INLINE_MAX, Model, ModelCallback, ModelJob
@@ -323,7 +324,8 @@ class Machine(RuleBasedStateMachine):
         """`back`: how old the packet of a worker's journal is."""
         mark = Mark("j", max(1, self.model.settled + 1 - back))
         self.model.settled = max(self.model.settled, mark.number)
-        batch = [Settlement(each.lease.job_id, each.lease.token, verdict) for each in held]
+        used = Usage(asks=1, eval_s=0.25)
+        batch = [Settlement(each.lease.job_id, each.lease.token, verdict, used) for each in held]
         if staged:
             at_once(self.link.broker.stage(batch[0].job_id, batch[0].token, LARGE))
             self.model.staged.add((batch[0].job_id, batch[0].token))

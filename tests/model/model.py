@@ -52,6 +52,7 @@ class ModelJob:
     handed_back: bool = False
     lapsed: bool = False  # its lease has run out
     result: bytes | None = None
+    asks: int = 0  # to a model, by the attempts whose settle was accepted
     told: list[str] = field(default_factory=list)  # callbacks of its endings
 
     def owned_by(self, token: str) -> bool:
@@ -194,6 +195,7 @@ class Model:
                 return Settled.UNSTAGED
             self.staged.remove((job_id, token))
         self._apply(job, verdict)
+        job.asks += 1
         return Settled.SETTLED
 
     def _apply(self, job: ModelJob, verdict: Verdict) -> None:
