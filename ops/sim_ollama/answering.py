@@ -93,7 +93,8 @@ class Answerer:
         visit, arrived, spec, runner = setting
         load_s = self._clock.now() - arrived
         spoken = self._spoken(asked, faults, visit.number, spec)
-        evaluated = prompt_tokens(asked, runner.wanted.num_ctx)
+        num_ctx, size = runner.wanted.num_ctx, self._config.bytes_per_token
+        evaluated = prompt_tokens(asked, num_ctx, size)
         await self._evaluate(evaluated / spec.prompt_tokens_per_s, faults)
         began = self._clock.now()
         pace_s = self._pace_s(spec, faults)

@@ -58,6 +58,7 @@ class SimConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     num_parallel: int = 1  # OLLAMA_NUM_PARALLEL
     keep_alive_s: float = 300.0  # OLLAMA_KEEP_ALIVE, negative for ever
     num_ctx: int = 4096  # where a request names none
+    bytes_per_token: int = 4  # of prompts
     unload_s: float = 0.5
     load_spread: float = 0.15  # standard deviation of a load's duration, as a share of it
     resurrect: bool = True  # a model used again while it is being evicted stays (ollama#17408)

@@ -14,6 +14,7 @@ from ops.sim_ollama.wire import Asked, Problem
 
 BYTES_PER_TOKEN = 4
 QUOTE_MAX = 60
+TOO_LONG = "the request exceeds the available context size, try increasing it"
 DANISH_MARKS = (" og ", " er ", " det ", " på ", " til ", " hvad ", "æ", "ø", "å")
 DANISH = (
     "Det korte svar er ja.",
@@ -80,14 +81,19 @@ def pieces(text: str) -> list[str]:
     return [*cut, piece] if piece else cut
 
 
-def token_count(text: str) -> int:
+def token_count(text: str, bytes_per_token: int = BYTES_PER_TOKEN) -> int:
     """How many tokens the simulated tokenizer makes of a prompt."""
-    return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)
+    return math.ceil(len(text.encode()) / bytes_per_token)
 
 
-def prompt_tokens(asked: Asked, num_ctx: int) -> int:
-    """Tokens that are evaluated: the oldest that is not system is dropped until the rest fits."""
-    sizes = [(role, token_count(content)) for role, content in asked.messages]
+def prompt_tokens(asked: Asked, num_ctx: int, bytes_per_token: int = BYTES_PER_TOKEN) -> int:
+    """Tokens that are evaluated: the oldest that is not system is dropped until the rest fits.
+
+    Raises Problem 400 where the client wants nothing dropped and it does not fit.
+    """
+    sizes = [(role, token_count(content, bytes_per_token)) for role, content in asked.messages]
+    if not asked.shift and sum(size for _, size in sizes) > num_ctx:
+        raise Problem(400, TOO_LONG)
     while sum(size for _, size in sizes) > num_ctx and len(sizes) > 1:
         oldest = next((i for i, (role, _) in enumerate(sizes[:-1]) if role != "system"), None)
         if oldest is None:

@@ -296,10 +296,23 @@ class StreamedAnswer:
 
     async def _next_part(self) -> Any:
         try:
-            return await anext(self._parts)
+            part = await anext(self._parts)
         except HostAway as away:
             with self._attempt.untimed(), charging(self._attempt.lease):
                 raise await self._server.blame(self._alias, away) from away
+        if part.done:
+            self._compare(part.prompt_eval_count or 0)
+        return part
+
+    def _compare(self, tokens: int) -> None:
+        """Say when the prompt was so long that Ollama may have dropped some of it."""
+        if tokens + self._ask.max_tokens > self._alias.num_ctx:
+            self._attempt.log(
+                "warning",
+                "the prompt may have been cut",
+                tokens=tokens,
+                num_ctx=self._alias.num_ctx,
+            )
 
     async def _load(self) -> None:
         """Load as a step of its own; sent too when the model is there, to keep it there."""

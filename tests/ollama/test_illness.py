@@ -8,18 +8,22 @@ import msgspec
 import pytest
 
 from ops.chores import OllamaWatch
+from ops.sim_ollama import SimConfig
 from processors.dependencies.asking import Ask
 from processors.dependencies.ollama import FREE_TRIES
 from processors.dependencies.ollama_errors import HostAway, HostBroke, LoadFailed, LoadRefused
 from processors.dependencies.ollama_restart import Restarter
 from streams.errors import Unavailable
 from tests.ollama.simulated import (
+    SMALL,
     ModelAttempt,
     MovedClock,
     Sim,
+    Simulated,
     failure,
     provided,
     settings_for,
+    small_models,
 )
 
 QUESTION = Ask.of("Hvad er klokken?", "Svar kort.")
@@ -152,3 +156,26 @@ async def test_a_server_that_dies_in_each_answer_is_the_requests_matter_in_the_e
             error = await failure(provider.inject(attempt).ask(QUESTION))
             assert isinstance(error, HostBroke)
             assert error.uses_attempt is uses
+
+
+async def test_a_prompt_that_was_longer_than_estimated_is_told(
+    simulated: Simulated, tmp_path: Path
+) -> None:
+    """Three bytes are taken for a token; a model that makes more of them may drop some unseen."""
+    sim = simulated.start(SimConfig(small_models(), speed=100, bytes_per_token=1))
+    async with provided(settings_for(sim, tmp_path)) as provider:
+        long, short = ModelAttempt(), ModelAttempt()
+        await provider.inject(long).ask(Ask.of("x" * 600, max_tokens=1_500))
+        await provider.inject(short).ask(Ask.of("x" * 500, max_tokens=1_500))
+    said = [
+        [line.message for line in one.lines if line.level == "warning"] for one in (long, short)
+    ]
+    assert said == [["the prompt may have been cut"], []]
+
+
+async def test_nothing_is_dropped_where_the_client_forbids_it(sim: Sim) -> None:
+    async with sim.client() as client:
+        given = {"model": SMALL, "messages": [{"role": "user", "content": "x" * 999}]}
+        asked = {**given, "options": {"num_ctx": 100}, "shift": False, "stream": False}
+        answer = await client._client.post("/api/chat", json=asked)
+    assert (answer.status_code, "context size" in answer.json()["error"]) == (400, True)
