@@ -1,6 +1,5 @@
 """An issue of the newsletter: which events are in it, and the facts that are told of each. Pure."""
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
@@ -8,6 +7,7 @@ import msgspec
 
 from processors.govejle.calendars import day_text
 from processors.govejle.event import Event, Status, bare_title, slug
+from processors.govejle.links import ascii_url
 from processors.govejle.local_time import Local, day_of, parse_iso
 
 GONE = (Status.CANCELLED, Status.POSTPONED)
@@ -108,7 +108,7 @@ def unfit(one: Candidate, issue_date: date) -> str:
         return "no start"
     if day_of(end or start) < issue_date:
         return "past"
-    return "" if re.match(r"https?://[^\s]+$", one.url) else "no link"
+    return "" if ascii_url(one.url) else "no link"
 
 
 def key_of(one: Candidate) -> str:
@@ -126,10 +126,10 @@ def item_of(one: Candidate, language: str) -> Item:
         title=one_line(event.title or ""),
         start=start,
         facts=facts_line(event, language),
-        url=one.url,
+        url=ascii_url(one.url) or "",
         summary=shortened(one_line(event.summary or "")),
         category=event.category or "",
-        image_url=one.image_url,
+        image_url=ascii_url(one.image_url or ""),
     )
 
 

@@ -51,9 +51,9 @@ def item_blocks(item: Item, hook: str) -> list[str]:
     """Title with link, facts, picture, and the texts."""
     when, _, rest = item.facts.partition(" · ")
     facts = f"**{plain(when)}**" + (f" · {plain(rest)}" if rest else "")
-    picture = f"![{plain(item.title)}](<{target(item.image_url)}>)" if item.image_url else ""
+    picture = f"![{plain(item.title)}](<{item.image_url}>)" if item.image_url else ""
     return [
-        f"### [{plain(item.title)}](<{target(item.url)}>)",
+        f"### [{plain(item.title)}](<{item.url}>)",
         facts,
         picture,
         f"*{plain(hook)}*" if hook else "",
@@ -105,11 +105,6 @@ def plain(text: str) -> str:
     """`text` on one line, in which nothing is Markdown."""
     line = SPECIAL.sub(r"\\\1", " ".join(text.split()))
     return LEADING.sub(lambda m: f"{m[1]}\\{m[2]}" if m[1] else f"\\{m[3]}", line)
-
-
-def target(url: str) -> str:
-    """A URL between angle brackets, which it must not leave."""
-    return re.sub(r"[<>\s\\]", lambda match: f"%{ord(match[0]):02X}", url)
 
 
 def template() -> str:

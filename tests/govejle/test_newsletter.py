@@ -15,6 +15,7 @@ from selectolax.lexbor import LexborHTMLParser
 import processors.builtin
 from processors.builtin.govejle_newsletter import NewsletterEvent, NewsletterIn, govejle_newsletter
 from processors.dependencies.asking import Ask
+from processors.govejle.links import ascii_url
 from processors.govejle.mail import HTML_MAX_BYTES, links_of, plain, text_of
 from processors.sdk import AnswerUnfit, Rejected
 from processors.sdk.testing import Ending, ScriptedOllama, run_processor
@@ -250,6 +251,34 @@ async def test_a_mail_that_is_too_long_loses_its_last_events_and_says_so() -> No
     late = [one["event_id"] for one in result["dropped"]]
     assert late[0] == "e45"
     assert len(late) + len(result["used_event_ids"]) == 45
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://x.dk/børn?a=1&b=ø", "https://x.dk/b%C3%B8rn?a=1&b=%C3%B8"),
+        ("https://økolariet.dk/a", "https://xn--kolariet-44a.dk/a"),
+        ("https://x.dk:8080/a_(b)*c*?q=[1]#d|e", "https://x.dk:8080/a_(b)*c*?q=%5B1%5D#d%7Ce"),
+        ("https://x.dk/it's%20\"a\\b`c`", "https://x.dk/it%27s%20%22a%5Cb%60c%60"),
+        ("https://x.dk/&amp;x<b>", "https://x.dk/&amp%3Bx%3Cb%3E"),
+        ("https://user:pass@x.dk/", "https://x.dk/"),
+    ],
+)
+async def test_a_link_is_the_same_in_markdown_html_and_text(url: str, told: str) -> None:
+    ending, _ = await run(an_issue(an_event(1, url=url, image_url=url)))
+    result: Any = ending.result
+    assert links_of(result["html"]) == {told}
+    assert f"(<{told}>)" in result["markdown"]
+    assert f"{told}\n" in result["text"]
+    picture = LexborHTMLParser(result["html"]).css_first("img")
+    assert picture.attributes["src"] == told
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_no_url_leaves_its_brackets(text: str) -> None:
+    found = ascii_url(f"https://x.dk/{text}")
+    assert found is None or (found.isascii() and not set(found) & set("<>\"' \n\\"))
+    assert found is None or ascii_url(found) == found
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=60))
