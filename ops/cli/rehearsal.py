@@ -11,6 +11,7 @@ import msgspec
 import uvloop
 
 from gateway.redaction import redact
+from ops.cli.outline import outline
 from ops.cli.screen import Row
 from ops.cli.session import Command, GaveUpWaiting, JobFailed, Session, pass_session
 from ops.cli.work import payload_of
@@ -98,7 +99,7 @@ def _show(session: Session, cast: Cast, sample: Sample, ended: Rehearsed) -> Non
     if session.screen.as_json or not isinstance(ended.result, dict):
         session.screen.json(ended.result)
     else:
-        session.screen.card(ended.result, {name: _shown(v) for name, v in ended.result.items()})
+        session.screen.card(ended.result, {name: outline(v) for name, v in ended.result.items()})
 
 
 def _show_all(session: Session, cast: Cast, ended: list[tuple[Sample, Rehearsed]]) -> None:
@@ -125,15 +126,6 @@ def _short(ended: Rehearsed) -> str:
     if ended.fault is not None:
         return f"{ended.fault.code}: {ended.fault.message}"[:100]
     return msgspec.json.encode(ended.result).decode()[:100]
-
-
-def _shown(value: object) -> str:
-    """A value of a result for people: text as it is, what is nested as indented JSON."""
-    if isinstance(value, str):
-        return value
-    encoded = msgspec.json.encode(value)
-    nested = isinstance(value, dict | list) and len(encoded) > 60
-    return (msgspec.json.format(encoded, indent=2) if nested else encoded).decode()
 
 
 class Teller:

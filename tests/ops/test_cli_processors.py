@@ -12,7 +12,7 @@ from ops.cli.program import run
 from ops.rehearsal.cast import find_cast
 from ops.rehearsal.play import Terms, rehearse
 from ops.settings import load
-from ops.sim_ollama import SimServer
+from ops.sim_ollama import SimConfig, SimServer
 
 FLOW = '''
 """A flow whose stages fan out, fail and go on."""
@@ -152,7 +152,7 @@ def test_the_answers_of_a_sample_are_what_the_simulator_says(cli, tmp_path):
 
 
 def test_an_ollama_that_answers_is_used_and_named(cli, tmp_path):
-    with SimServer().in_thread() as url:
+    with SimServer(config=SimConfig(speed=100)).in_thread() as url:
         (tmp_path / "roughneck.toml").write_text(
             f'[ollama]\nurl = "{url}"\n[ollama.models.gen]\ntag = "llama3.1:8b"\n'
         )
