@@ -23,11 +23,14 @@ from ops.tui.source import Deed, Kind, Source
 from ops.tui.state import (
     TABS,
     Acted,
+    Came,
     Chose,
+    Failed,
     FaultsOnly,
     Filtered,
     Happening,
     Marked,
+    Saw,
     Sorted,
     State,
     Surrounded,
@@ -45,6 +48,8 @@ from streams.clock import Clock, SystemClock
 
 WIDTH_MIN, HEIGHT_MIN = 60, 12
 AROUND_S = 5.0
+TOGETHER_S = 0.1  # drawing costs more than reading: once for all that comes in this time
+POLLED = (Saw, Came, Failed, Surrounded, Ticked)
 KEYS = "enter detail  / filter  ! faults  s sort  ? help  q leave"
 
 
@@ -95,6 +100,7 @@ class Top(App[None]):
         self._every_s = every_s
         self._poller = Poller(source, self._clock, self.happen)
         self._wake = asyncio.Event()
+        self._drawing = False
         self._left = False  # asked for, since redis-py may lose a cancellation on Python 3.11
 
     def compose(self) -> ComposeResult:
@@ -130,7 +136,8 @@ class Top(App[None]):
             try:
                 await asyncio.wait_for(self._wake.wait(), self._every_s)
             except TimeoutError:
-                self.happen(Ticked(self._clock.now_ms()))
+                if self.state.troubles:  # else a picture comes, with its own time
+                    self.happen(Ticked(self._clock.now_ms()))
 
     @work(group="around")
     async def _look_around(self) -> None:
@@ -142,8 +149,17 @@ class Top(App[None]):
     def happen(self, happening: Happening) -> None:
         """Take something that happened into the state, and draw."""
         self.state = reduce(self.state, happening)
-        if self.is_running:
+        if not self.is_running:
+            return
+        if not isinstance(happening, POLLED):
             self._draw()
+        elif not self._drawing:
+            self._drawing = True  # what comes with it is drawn with it
+            self.set_timer(TOGETHER_S, self._draw_polled)
+
+    def _draw_polled(self) -> None:
+        self._drawing = False
+        self._draw()
 
     # ------------------------------------------------------------------ drawing
 

@@ -120,9 +120,9 @@ class Detail(Dialog):
         # Asks whether it is still there: redis-py may lose a cancellation on Python 3.11.
         while self.is_attached:
             found = await self._read()
-            if self.is_attached:
-                self.query_one("#detail", Static).update(found)
-                await asyncio.sleep(self._every_s)
+            for part in self.query(Static):  # none when it is being closed
+                part.update(found)
+            await asyncio.sleep(self._every_s)
 
 
 class Confirm(Dialog):

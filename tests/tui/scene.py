@@ -52,6 +52,7 @@ WORKER = WorkerCard(
     models=("llama", "qwen"),
     resident="llama",
 )
+LIMIT_S = 20.0  # a screen is drawn in one process with all that it shows, on a busy machine
 HOOK = CallbackRequest("https://app.example/hook", "ep_1")
 
 
@@ -160,7 +161,7 @@ class Screen:
             return self.line(*words)
 
         try:
-            return await until(look, what=f"{words} on the screen")
+            return await until(look, what=f"{words} on the screen", limit_s=LIMIT_S)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.text}") from None
 
@@ -171,7 +172,7 @@ class Screen:
             await self.pilot.pause()
             return not self.line(*words)
 
-        await until(look, what=f"{words} to be gone from\n{self.text}")
+        await until(look, what=f"{words} to be gone from\n{self.text}", limit_s=LIMIT_S)
 
 
 @asynccontextmanager
