@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from starlette.responses import Response
 
-from gateway.auth import Scope, sees
+from gateway.auth import EVERY_APP, Scope, sees
 from gateway.call import Call, Operation, answer
 from gateway.events import EventView
 from gateway.explain import obstacles
@@ -14,6 +14,7 @@ from gateway.wire import moment
 from gateway.wire_control import RateLimit, Reason
 from gateway.wire_overview import (
     ClassOverview,
+    FailingView,
     HostOverview,
     LaneOverview,
     OverviewView,
@@ -82,7 +83,19 @@ def overview_of(found: Overview, sees: Sees = everything) -> OverviewView:
         jobs=jobs,
         dead_letters=found.backlog.dead_all,
         whole=found.backlog.whole,
+        failing=_failing(found) if sees(EVERY_APP) else (),
     )
+
+
+def _failing(found: Overview) -> tuple[FailingView, ...]:
+    """What failed within the last minute."""
+    told = found.recent.failures if found.recent is not None else {}
+    rows = [
+        FailingView(processor, error, attempts)
+        for processor, errors in told.items()
+        for error, attempts in errors.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.attempts))
 
 
 def _class(view: ClassView, found: Overview, sees: Sees) -> ClassOverview:

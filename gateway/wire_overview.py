@@ -91,6 +91,14 @@ class HostOverview(msgspec.Struct, frozen=True):
     next: SwapView | None
 
 
+class FailingView(msgspec.Struct, frozen=True):
+    """Attempts of a processor that failed by one error within the last minute."""
+
+    processor: str
+    error: str  # its code
+    attempts: int
+
+
 class OverviewView(msgspec.Struct, frozen=True):
     """Everything that an operator wants to see first. Lanes and events are those the key may see.
 
@@ -106,5 +114,6 @@ class OverviewView(msgspec.Struct, frozen=True):
     jobs: dict[str, int]  # by state, over all classes; ended ones ever
     dead_letters: int
     whole: bool
+    failing: tuple[FailingView, ...] = ()  # the most frequent first; for operators of all apps
     journal: JournalHealth | None = None  # of the gateway that answers
     events: tuple[EventView, ...] = ()  # the newest, oldest first, where they were asked for

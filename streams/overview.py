@@ -21,6 +21,7 @@ from streams.model import Lane
 from streams.pulse import LanePace, Pulse
 from streams.scripts import Client, translated
 from streams.together import together
+from streams.windows import Recent, WindowStore
 
 EXPLAINED_MAX = 16  # lanes whose circumstances are read, the oldest first
 BACKLOG_S = 5.0  # how old what is known of delayed jobs and dead letters may be
@@ -54,6 +55,7 @@ class Overview(msgspec.Struct, frozen=True):
     ]  # of all classes; those with only delayed, dead or just ended jobs too
     backlog: Backlog
     workers: tuple[WorkerCard, ...]
+    recent: Recent | None = None  # the last minute; None: no worker counts it
 
 
 class OverviewReader:
@@ -66,6 +68,7 @@ class OverviewReader:
         self._backlog = BacklogReader(redis, keyspace)
         self._circumstances = CircumstanceReader(redis, keyspace)
         self._pulse = Pulse(redis, keyspace)
+        self._windows = WindowStore(redis, keyspace)
         self._known: tuple[float, Backlog] | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -87,6 +90,7 @@ class OverviewReader:
             memory = group.create_task(read_memory(self._redis))
             workers = group.create_task(self._directory.workers())
             backlog = group.create_task(self._backlogged())
+            recent = group.create_task(self._windows.read())
         await pulse
         lanes = await self._lanes(classes.result(), backlog.result())
         return Overview(
@@ -98,6 +102,7 @@ class OverviewReader:
             lanes=tuple(lanes),
             backlog=backlog.result(),
             workers=tuple(workers.result()),
+            recent=recent.result(),
         )
 
     async def _ping(self) -> tuple[int, float]:

@@ -19,6 +19,7 @@ from ops.tui.state import Look, State, Tab
 from streams.model import ResourceClass
 from streams.model import State as JobState
 
+FAILING_MAX = 5  # that are shown
 CLOSED = Look(toggled=frozenset(map(str, ResourceClass)))
 
 
@@ -59,5 +60,9 @@ def _drawing(state: State) -> RenderableType:
     states = [one for one in JobState if counts.get(one)]
     said = [f"{counts[one]:,} {one}" for one in states]
     parts.append(Text(f"\n {counts.get('submitted', 0):,} jobs ever: {', '.join(said) or 'none'}"))
+    failing = [f"{one.processor} {one.error} {one.attempts}" for one in state.overview.failing]
+    if failing:
+        told = f" failed in the last minute: {', '.join(failing[:FAILING_MAX])}"
+        parts.append(Text(told, style="yellow"))
     causes = view.causes(state, width)
     return Group(*parts, *([view.causes_text(causes)] if causes else []))

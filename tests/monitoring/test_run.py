@@ -61,6 +61,7 @@ async def test_every_panel_has_data(run: Scene) -> None:
     except AssertionError:
         assert not empty, "\n".join(empty)
     assert await run.prometheus.down() == []
+    assert "raises processor_failed" in await told(run, "status")
 
 
 async def test_lag_builds_an_alert_fires_and_its_cause_is_named(run: Scene) -> None:
