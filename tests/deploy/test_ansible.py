@@ -190,7 +190,7 @@ cd /etc/systemd/system
 systemd-analyze verify roughneck-*.service roughneck-reresolve.timer && echo systemd takes them
 stat -c '%a %n' /etc/wireguard/wg0.* /etc/roughneck/redis.url
 cd /opt/roughneck-server/current/ops/deploy
-cat docker/.env prometheus/targets/workers.yml
+cat docker/.env prometheus/targets/workers.yml prometheus/targets/links.yml
 """
 
 
@@ -230,7 +230,8 @@ mv /run/mac.pub wireguard/; echo ----
     modes = "600 /etc/wireguard/wg0.conf\n600 /etc/wireguard/wg0.key\n640 /etc/roughneck/redis.url"
     assert modes in checks
     assert "ROUGHNECK_IMAGE=roughneck:r1" in checks
-    assert "- 10.88.0.2:9464" in checks
+    assert "- worker:9464\n    - 10.88.0.2:9464" in checks
+    assert "- 10.88.0.1:9465\n    - 10.88.0.2:9465" in checks
     for secret in (PSK, "w0rd"):
         assert secret not in said, "a secret was shown"
 
@@ -243,7 +244,7 @@ cat > book.yml <<'END'
   connection: local
   roles: [{role: roughneck, roughneck_link: false}]
 END
-sed -e s/homes/vps/ rollback.yml > back.yml
+sed -e 's/hosts: homes/hosts: vps\n  connection: local/' rollback.yml > back.yml
 go() {
     play -e roughneck_redis_url=redis://127.0.0.1:6398/0 -e roughneck_metrics_port=9468 \
         -e roughneck_metrics_host=127.0.0.1 "$@"
