@@ -8,7 +8,7 @@
 -- Returns {job, what, mended, ...} for the jobs of which there is something to say; mended is 0
 -- or 1. A waiting job without its entry is appended anew. An active one keeps its token and its
 -- lease whatever was lost: the attempt under way goes on, and its settle is accepted.
-local FIELDS = { 'state', 'lane', 'entry', 'lease', 'due', 'end', 'code', 'callback', 'ends', 'flow' }
+local FIELDS = { 'state', 'lane', 'entry', 'lease', 'bare', 'due', 'end', 'code', 'callback', 'ends', 'flow' }
 local TELL_TTL_MS = 60000 -- nearer to its end a record may be there without what belongs to it
 local said = {}
 

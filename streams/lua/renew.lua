@@ -7,7 +7,7 @@
 --       rest...   job, token
 -- Returns {id, lost|cancel, ...} for the jobs of which there is something to say.
 redis.call('DEL', gate)
-local HELD = { 'state', 'lane', 'entry', 'lease', 'cancel', 'crashes', 'prev' }
+local HELD = { 'state', 'lane', 'entry', 'lease', 'bare', 'cancel', 'crashes', 'prev' }
 local answers, classes = {}, {}
 
 local function say(id, what)

@@ -244,10 +244,10 @@ cat > book.yml <<'END'
   connection: local
   roles: [{role: roughneck, roughneck_link: false}]
 END
-sed -e 's/hosts: homes/hosts: vps\n  connection: local/' rollback.yml > back.yml
+sed -e s/homes/vps/ rollback.yml > back.yml
 go() {
-    play -e roughneck_redis_url=redis://127.0.0.1:6398/0 -e roughneck_metrics_port=9468 \
-        -e roughneck_metrics_host=127.0.0.1 "$@"
+    play -e ansible_connection=local -e roughneck_redis_url=redis://127.0.0.1:6398/0 \
+        -e roughneck_metrics_port=9468 -e roughneck_metrics_host=127.0.0.1 "$@"
 }
 quiet() { "$@" > last.log 2>&1 || { tail -n 60 last.log; cat /run/stand-in/*.log; return 1; }; }
 state() {

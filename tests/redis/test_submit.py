@@ -29,7 +29,6 @@ async def test_a_submitted_job_is_stored_whole(redis: "Redis", broker: Broker) -
         "callback": "https://app.example/hook ep succeeded,dead,cancelled,expired",
         "tags": "x y",
         "trace": "00-ab-cd-01",
-        "more": "1",
     }
     [line] = state.pop(KEYS.key("events"))["entries"].values()
     assert line == {"e": f"submitted\t{job.id}\tio:cnc:normal:echo:\twaiting\t0"}

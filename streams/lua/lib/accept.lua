@@ -92,7 +92,7 @@ local function accept(row, i, flow, stage, open)
       more = more or name ~= 'digest'
     end
   end
-  if more then set('more', '1') end -- read_job() is to look for these
+  if not more then set('bare', '1') end -- read_job() need not look for any of these
   redis.call('HSET', job_ .. id, unpack(fields))
   if processor == 'flow' then redis.call('ZADD', flows_ .. app, now_text, id) end
   if not seen_apps[app] then

@@ -102,9 +102,10 @@ local ATTEMPTS_MAX = 20
 
 local function keep_attempt(id, attempt, ending, ended, code, message)
   local key = job_ .. id
-  local row, was = redis.call('HMGET', key, 'lease', 'progress', 'note'), {}
-  if not row[1] then return end -- nothing that this platform does takes it away
-  read_lease(row[1], was)
+  local row = redis.call('HMGET', key, 'lease', 'progress', 'note', 'token', 'start', 'worker')
+  local was = { token = row[4], start = row[5] or '', worker = row[6] or '' } -- before it was one field
+  if row[1] then read_lease(row[1], was) end
+  if not was.token then return end -- nothing that this platform does takes it away
   local token = ending == 'lost' and '' or string.gsub(was.token, '^-', '')
   local line = { was.start, ended, was.worker, ending, row[2] or '', row[3] or '', token, code or '',
     message or '' }

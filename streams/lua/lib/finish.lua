@@ -18,13 +18,15 @@
 --       callback_inline_max_bytes  int  larger results are sent as a link
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
-local RUN = { 'state', 'entry', 'lease', 'limits', 'at', 'size', 'more' }
+local RUN = { 'state', 'entry', 'lease', 'limits', 'at', 'size', 'bare' }
 RUN.more = { 'failures', 'expires', 'tags', 'trace', 'flow', 'stage' }
 local advance, stop_stages -- how an end moves a flow: flow.lua defines them
-local DONE = { 'state', 'lane', 'lease', 'entry', 'more' }
+local DONE = { 'state', 'lane', 'lease', 'entry', 'bare' }
 DONE.more = { 'callback', 'ends', 'flow', 'stage', 'parts', 'unique' }
-local EVERY = { 'state', 'lane', 'entry', 'lease', 'failures', 'cancel', 'crashes', 'prev', 'expires',
+local EVERY = { 'state', 'lane', 'entry', 'lease', 'bare', 'failures', 'cancel', 'crashes', 'prev', 'expires',
   'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage', 'parts', 'unique' }
+
+local OLD_LEASE = { 'attempt', 'token', 'pool', 'start', 'worker' } -- before it was one field
 
 local function read_fields(job, fields)
   for i, value in ipairs(redis.call('HMGET', job_ .. job.id, unpack(fields))) do
@@ -33,16 +35,20 @@ local function read_fields(job, fields)
 end
 
 -- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
--- Most jobs have none of those in `more`: they are read where the record says that there are some, or
--- that the job was leased before.
+-- Most jobs are bare, without any of those in `more`: these are read where the record does not say so, or
+-- where the job was leased before. Records written before a lease was one field are not called bare.
 local function read_job(id, fields, lane)
   local job = { id = id, lane = lane, state = nil, entry = nil, limits = nil, at = nil, size = nil, lease = nil,
     attempt = nil, token = nil, pool = nil, start = nil, worker = nil, class = nil, app = nil } -- room for them
   fields = fields or EVERY
   read_fields(job, fields)
   if not job.state then return nil end
-  if fields.more and (job.more or (fields == RUN and job.lease)) then read_fields(job, fields.more) end
-  if job.lease then read_lease(job.lease, job) end
+  if fields.more and (not job.bare or (fields == RUN and job.lease)) then read_fields(job, fields.more) end
+  if job.lease then
+    read_lease(job.lease, job)
+  elseif not job.bare then
+    read_fields(job, OLD_LEASE)
+  end
   job.class, job.app = lane_parts(job.lane)
   return job
 end
