@@ -48,13 +48,15 @@ class Learned(msgspec.Struct, frozen=True):
     def run_ms(self, lane: Lane) -> float | None:
         """How long an attempt of the lane's jobs takes, without loads; None: nothing like it ran.
 
-        A processor that never ran takes as long as the others of its class.
+        What never ran takes as long as others on its model, else as others of its class.
         """
         own = self.means.get(run_field(lane))
         if own is not None:
             return own.mean_ms
-        start = f"run|{lane.resource_class}|"
-        others = [mean.mean_ms for name, mean in self.means.items() if name.startswith(start)]
+        start, end = f"run|{lane.resource_class}|", f"|{lane.model}"
+        alike = {name: mean for name, mean in self.means.items() if name.startswith(start)}
+        near = [mean.mean_ms for name, mean in alike.items() if lane.model and name.endswith(end)]
+        others = near or [mean.mean_ms for mean in alike.values()]
         return sum(others) / len(others) if others else None
 
     def known_load_s(self, model: str) -> float | None:

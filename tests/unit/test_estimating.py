@@ -81,6 +81,8 @@ def test_what_nobody_can_tell_is_not_told() -> None:
 
 def test_a_processor_that_never_ran_takes_as_long_as_the_others() -> None:
     new = lane("ollama", "etyde", "normal", "etyde-set", "gen")
-    assert TIMES.run_ms(new) == RUN_S * 1_000
+    slow = Learned({**TIMES.means, run_field(SMALL): Mean(9, 99_000, 0)})
+    assert slow.run_ms(new) == RUN_S * 1_000  # as the others on its model
+    assert slow.run_ms(lane("ollama", "etyde", "normal", "ask", "absent")) == 54_500
     assert TIMES.load_ms("huge") == (LOAD_S + 5) * 500
     assert Learned().load_ms("huge") == 0
