@@ -1,5 +1,6 @@
 """The dependency `ollama`: one local model host, asked by one attempt at a time."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
@@ -229,7 +230,7 @@ class StreamedAnswer:
                 await held.enter_async_context(self._slot.held())
                 await self._server.admit(self._alias)
                 held.callback(self._spend)
-                await self._load()
+                await self._load(held)
             await held.enter_async_context(aclosing(self._parts))
             self._held = held.pop_all()
         self._asked_at = time.monotonic()
@@ -314,14 +315,22 @@ class StreamedAnswer:
                 num_ctx=self._alias.num_ctx,
             )
 
-    async def _load(self) -> None:
-        """Load as a step of its own; sent too when the model is there, to keep it there."""
+    async def _load(self, holding: AsyncExitStack) -> None:
+        """Load as a step of its own; sent too when the model is there, to keep it there.
+
+        A load goes on when its attempt is stopped: broken off, it would begin anew for the next
+        job of the model. The host is held until it is over.
+        """
         held = await self._server.resident(self._alias)
         if held is None:
             self._attempt.progress(None, f"loading {self._alias.tag}")
         began = time.monotonic()
+        loading = asyncio.ensure_future(self._server.load(self._alias))
         try:
-            await self._server.load(self._alias)
+            await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            self._server.go_on(loading, holding.pop_all())
+            raise
         finally:
             self._load_s = 0.0 if held else time.monotonic() - began
         if held is None:

@@ -1,8 +1,9 @@
 """One Ollama server: what it has, loading, asking; every error translated to ours."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from processors.dependencies.ollama_restart import Restarter
 from processors.dependencies.ollama_settings import ModelAlias, OllamaSettings, host_identity
 from streams.clock import Clock
 from streams.errors import Rejected, Retry
+
+log = logging.getLogger(__name__)
 
 BYTES_PER_TOKEN = 3  # a cautious estimate for Danish and English
 
@@ -65,12 +68,22 @@ class OllamaHost:
         self._client = ollama.AsyncClient(settings.url, timeout=timeout, trust_env=False)
         self._http = httpx.AsyncClient(base_url=settings.url, timeout=timeout, trust_env=False)
         self._breaker = Breaker()
+        self._loads: set[asyncio.Future[None]] = set()  # whose attempts are over
         self._models: dict[str, Breaker] = {}  # by tag, of loads that Ollama refused
         stamp = Path(settings.runtime_dir) / f"ollama-{host_identity(settings)}.restarted"
         self._restarter = Restarter(settings.restart_command, settings.restart_pause_s, stamp)
 
+    def go_on(self, loading: asyncio.Future[None], holding: AsyncExitStack) -> None:
+        """Bring a load to its end whose attempt is over; `holding` is let go then."""
+        finishing = asyncio.ensure_future(_finished(loading, holding))
+        self._loads.add(finishing)
+        finishing.add_done_callback(self._loads.discard)
+
     async def close(self) -> None:
-        """Close every connection."""
+        """Break off loads that nobody waits for, and close every connection."""
+        for finishing in tuple(self._loads):
+            finishing.cancel()
+        await asyncio.gather(*self._loads, return_exceptions=True)
         await self._client.close()  # type: ignore[no-untyped-call]  # untyped in ollama 0.6
         await self._http.aclose()
 
@@ -244,6 +257,18 @@ class OllamaHost:
             await self._restarter.restart(str(refused))
         refused.after_s = max(refused.after_s or 0.0, breaker.left_s(now))
         return refused
+
+
+async def _finished(loading: asyncio.Future[None], holding: AsyncExitStack) -> None:
+    """Wait for a load, whatever becomes of it, and let go of what is held for it."""
+    async with holding:
+        try:
+            await loading
+        except asyncio.CancelledError:
+            loading.cancel()
+            raise
+        except (Rejected, Retry) as error:
+            log.info("a load whose job is gone has failed", extra={"reason": str(error)})
 
 
 def matches(resident: Resident, alias: ModelAlias) -> bool:

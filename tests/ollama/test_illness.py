@@ -1,5 +1,6 @@
 """A host or a model that fails again and again: who is left alone, what is restarted, what ends."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,27 @@ async def test_nothing_is_dropped_where_the_client_forbids_it(sim: Sim) -> None:
         asked = {**given, "options": {"num_ctx": 100}, "shift": False, "stream": False}
         answer = await client._client.post("/api/chat", json=asked)
     assert (answer.status_code, "context size" in answer.json()["error"]) == (400, True)
+
+
+async def test_a_load_goes_on_when_its_job_is_stopped(simulated: Simulated, tmp_path: Path) -> None:
+    """Else it would begin anew for the next; the host is nobody else's meanwhile."""
+    sim = simulated.start(SimConfig(small_models(), speed=10, load_spread=0))
+    async with provided(settings_for(sim, tmp_path)) as provider:
+        async with asyncio.TaskGroup() as group:
+            doing = group.create_task(provider.inject(ModelAttempt("big")).ask(QUESTION))
+            await sim.until(lambda seen: bool(seen["runners"]), "it loads")
+            doing.cancel()
+        answer = await provider.inject(ModelAttempt("big")).ask(QUESTION)
+        log = await sim.log()
+    assert (answer.done_reason, answer.usage.swaps) == ("stop", 0)
+    assert (log["loads"], log["aborted_loads"]) == (["big:32b"], 0)
+    assert log["max_concurrency"] == 1
+
+
+async def test_a_worker_that_stops_breaks_a_load_off(simulated: Simulated, tmp_path: Path) -> None:
+    sim = simulated.start(SimConfig(small_models(), speed=1, load_spread=0))
+    async with provided(settings_for(sim, tmp_path)) as provider, asyncio.TaskGroup() as group:
+        doing = group.create_task(provider.inject(ModelAttempt("big")).ask(QUESTION))
+        await sim.until(lambda seen: bool(seen["runners"]), "it loads")
+        doing.cancel()
+    await sim.until(lambda seen: seen["aborted_loads"] == 1, "the load is given up")
