@@ -85,24 +85,10 @@ def _class(one: ClassOverview, points: int) -> Row:
     acts = {verb: (str(one.name),)}
     lanes = tuple(_lane(lane, acts, points) for lane in one.lanes)
     late = any(lane.oldest_age_s > lane.target_s for lane in one.lanes)
-    pending = _pending(one.active, one.idle_s)
+    shown = text(name, "bold yellow" if one.paused else "bold")
     return Row(
         key=one.name,
-        cells=(
-            text(name, "bold yellow" if one.paused else "bold"),
-            number(one.waiting, "bold"),
-            _active(one.active, one.limit),
-            number(one.delayed),
-            number(one.retrying, "yellow"),
-            number(one.dead, "red"),
-            _oldest(one.waiting, one.oldest_age_s, "red" if late else ""),
-            _rate(one.in_per_s, "yellow" if one.grows else ""),
-            _rate(one.out_per_s),
-            _eta(one),
-            _lag(one.lag),
-            pending,
-            text(sparkline(one.history, points), "cyan", one.waiting),
-        ),
+        cells=(shown, number(one.waiting, "bold"), *_figures(one, late=late), _trend(one, points)),
         acts=acts,
         kind=Kind.CLASS,
         fault=one.paused or any(row.fault for row in lanes),
@@ -111,31 +97,38 @@ def _class(one: ClassOverview, points: int) -> Row:
 
 
 def _lane(lane: LaneOverview, acts: Mapping[Verb, Ids], points: int) -> Row:
-    late = lane.oldest_age_s > lane.target_s
-    troubled = _troubled(lane)
+    late, troubled = lane.oldest_age_s > lane.target_s, _troubled(lane)
+    shown = text(name_of(lane), "red" if any(one.stops for one in lane.reasons) else "")
+    trend = _trend(lane, points, "red" if troubled else "cyan")
     return Row(
         key=f"{lane.resource_class}:{name_of(lane)}",
-        cells=(
-            text(name_of(lane), "red" if any(one.stops for one in lane.reasons) else ""),
-            number(lane.waiting),
-            _active(lane.active, lane.limit),
-            number(lane.delayed),
-            number(lane.retrying, "yellow"),
-            number(lane.dead, "red"),
-            _oldest(lane.waiting, lane.oldest_age_s, "red" if late else ""),
-            _rate(lane.in_per_s, "yellow" if lane.grows else ""),
-            _rate(lane.out_per_s),
-            _eta(lane),
-            _lag(lane.lag),
-            _pending(lane.active, lane.idle_s),
-            text(sparkline(lane.history, points), "red" if troubled else "cyan", lane.waiting),
-        ),
+        cells=(shown, number(lane.waiting), *_figures(lane, late=late), trend),
         acts=acts,
         kind=Kind.CLASS,
         fault=troubled or bool(lane.dead),
         opens=True,
         text=" ".join(reason.text for reason in lane.reasons),
     )
+
+
+def _figures(one: ClassOverview | LaneOverview, *, late: bool) -> list[Cell]:
+    """What stands between what waits and its trend."""
+    return [
+        _active(one.active, one.limit),
+        number(one.delayed),
+        number(one.retrying, "yellow"),
+        number(one.dead, "red"),
+        _oldest(one.waiting, one.oldest_age_s, "red" if late else ""),
+        _rate(one.in_per_s, "yellow" if one.grows else ""),
+        _rate(one.out_per_s),
+        _eta(one),
+        _lag(one.lag),
+        _pending(one.active, one.idle_s),
+    ]
+
+
+def _trend(one: ClassOverview | LaneOverview, points: int, style: str = "cyan") -> Cell:
+    return text(sparkline(one.history, points), style, one.waiting)
 
 
 def _active(active: int, limit: int | None) -> Cell:
