@@ -43,7 +43,7 @@ class Beat(msgspec.Struct):
 
 
 class Pulse:
-    """Follows the events; `look` now and then, at least once in five minutes."""
+    """Follows the events; after five minutes without a `look` it begins anew."""
 
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
@@ -55,10 +55,13 @@ class Pulse:
 
     async def look(self) -> None:
         """Count what happened since the last look. Raises errors.Unavailable."""
-        first = not self._after
         with translated():
             seconds, micros = await self._redis.time()
             now_ms = int(seconds) * 1_000 + int(micros) // 1_000
+            first = self._looked_ms < now_ms - KEPT_MS
+            if first:
+                self._beats.clear()
+                self._looked_ms = 0
             rows = await self._first(now_ms) if first else await self._next()
             full = len(rows) >= (FIRST_MAX if first else ENTRIES_MAX)
             newest = await self._redis.xrevrange(self._key, count=1) if full and not first else rows

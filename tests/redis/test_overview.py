@@ -91,6 +91,15 @@ async def test_what_is_too_much_to_read_is_skipped_and_rates_stay_true(
     assert [event.job_id for event in pulse.recent()][-1] == "last"
 
 
+async def test_after_a_long_time_a_pulse_begins_anew(redis: Redis, broker: Broker) -> None:
+    pulse = Pulse(redis, KEYS)
+    await pulse.look()
+    await broker.submit([new_job() for _ in range(6)])
+    pulse._looked_ms -= pulse_module.KEPT_MS + 1  # as if nobody had looked since
+    await pulse.look()
+    assert abs(pulse.paces()[lane().name].in_per_s - 6 / 60) < 0.02
+
+
 async def test_a_look_finds_what_happened_before_it(redis: Redis, broker: Broker) -> None:
     await broker.submit([new_job() for _ in range(3)])
     pulse = Pulse(redis, KEYS)
