@@ -61,6 +61,7 @@ class Pulse:
             first = self._looked_ms < now_ms - KEPT_MS
             if first:
                 self._beats.clear()
+                self._lines.clear()
                 self._looked_ms = 0
             rows = await self._first(now_ms) if first else await self._next()
             full = len(rows) >= (FIRST_MAX if first else ENTRIES_MAX)

@@ -76,7 +76,7 @@ async def test_paces_are_those_of_the_last_minute(redis: Redis, broker: Broker) 
 
 
 async def test_what_is_too_much_to_read_is_skipped_and_rates_stay_true(
-    redis: Redis, broker: Broker, monkeypatch: object
+    redis: Redis, broker: Broker
 ) -> None:
     pulse = Pulse(redis, KEYS)
     await pulse.look()
@@ -98,6 +98,7 @@ async def test_after_a_long_time_a_pulse_begins_anew(redis: Redis, broker: Broke
     pulse._looked_ms -= pulse_module.KEPT_MS + 1  # as if nobody had looked since
     await pulse.look()
     assert abs(pulse.paces()[lane().name].in_per_s - 6 / 60) < 0.02
+    assert len(list(pulse.recent())) == 6
 
 
 async def test_a_look_finds_what_happened_before_it(redis: Redis, broker: Broker) -> None:
