@@ -18,7 +18,7 @@ from processors.sdk.declaration import declared
 from processors.sdk.testing import FakeAttempt, fake_attempt
 from streams.clock import Clock, SystemClock
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 BIG, SMALL, THINKER = "big:32b", "small:8b", "thinker:8b"
 
 

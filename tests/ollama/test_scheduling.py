@@ -149,6 +149,7 @@ async def test_a_disconnect_while_generating_frees_the_slot_at_the_next_token(
 async def test_one_request_at_a_time_per_runner(sim: Sim) -> None:
     async with sim.client() as client:
         await client.generate(SMALL)
+        await sim.fault("slow_tokens", arg=50, times=3)  # so that all three have come meanwhile
         answers = await asyncio.gather(*(client.generate(SMALL, f"x{i}") for i in range(3)))
     waits = sorted(answer.load_duration or 0 for answer in answers)
     assert (await sim.log())["max_concurrency"] == 3
