@@ -231,7 +231,7 @@ mv /run/mac.pub wireguard/; echo ----
     assert modes in checks
     assert "ROUGHNECK_IMAGE=roughneck:r1" in checks
     assert "- worker:9464\n    - 10.88.0.2:9464" in checks
-    assert "- 10.88.0.1:9465\n    - 10.88.0.2:9465" in checks
+    assert "- 10.88.0.2:9465\n    - 10.88.0.1:9465" in checks
     for secret in (PSK, "w0rd"):
         assert secret not in said, "a secret was shown"
 
