@@ -33,8 +33,8 @@ KNOWN = re.compile(
 )
 RANDOM = re.compile(r"(?<![\w/.])[A-Za-z0-9_+/=-]{24,}")
 EMAILS = re.compile(r"[\w.+-]{1,64}(?:@|%40)[\w-]{1,63}(?:\.[\w-]{1,63})+")
-CARDS = re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)")
-CPRS = re.compile(r"(?<!\d)[0-3]\d[01]\d{3}-\d{4}(?!\d)")
+CARDS = re.compile(r"(?<![\w-])(?:\d[ -]?){12,18}\d(?![\w-])")  # not a part of a UUID
+CPRS = re.compile(r"(?<![\w-])[0-3]\d[01]\d{3}-\d{4}(?![\w-])")
 
 
 def concealed(text: str) -> str:

@@ -63,6 +63,8 @@ STACKS = [
         ("user 4711 not found after 12ms", "user <num> not found after <num>"),
         ("job 0-019abc234def failed", "job <id> failed"),
         ("id 550e8400-e29b-41d4-a716-446655440000", "id <id>"),
+        ("id 38092478-7019-547f-7a74-03929ed41ad0", "id <id>"),  # begins as a card does
+        ("id 9c7d498a-8f76-dc87-5642-010190123456", "id <id>"),
         ("at 2026-11-26T10:20:30.5+01:00 and 10:20", "at <time> and <time>"),
         ("GET https://api.example/v1/x?y=1 gave 500", "GET <url> gave <num>"),
         ("GET https://u:p@api.example/v1 failed", "GET <url> failed"),
