@@ -26,6 +26,7 @@ LANE = Lane(ResourceClass.IO, "bench", Priority.NORMAL, "noop")
 PAYLOAD = msgspec.json.encode({"filler": "x" * 187})  # 200 bytes
 BATCH = 1_000
 MEMORY_MB = 4_096  # a limit that no suite comes near
+LINE_MAX = 64 * 1024 * 1024  # of what a process says: the waits of all its jobs
 SAY_LIMIT_S = 300.0  # how long a process may be silent
 
 
@@ -89,6 +90,7 @@ class Stage:
                 *(sys.executable, "-m", "ops.bench.worker", msgspec.json.encode(spec).decode()),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
+                limit=LINE_MAX,
             )
         )
         self._processes.append(process)

@@ -239,7 +239,7 @@ end
 
 -- ------------------------------------------------------------ write down, say when to look again
 record_call()
-write_turns(class)
+write_turns(class, #picked)
 write_rates(class)
 close()
 

@@ -91,11 +91,16 @@ local function choose(resident, open)
 end
 
 local function choose_app(group, class)
+  local unread = {}
+  for app in pairs(group.apps) do
+    if not turns[app] then unread[#unread + 1] = app end
+  end
+  local served = unread[1] and redis.call('HMGET', turns_ .. class, unpack(unread)) or {}
+  for i, at in ipairs(served) do turns[unread[i]] = tonumber(at or 0) end
   local chosen, chosen_head
   for app, sources in pairs(group.apps) do
     local head = oldest(app, sources)
     if head then
-      if not turns[app] then turns[app] = tonumber(redis.call('HGET', turns_ .. class, app) or 0) end
       if not chosen or turns[app] < turns[chosen] or (turns[app] == turns[chosen]
           and (head.t < chosen_head.t or (head.t == chosen_head.t and app < chosen))) then
         chosen, chosen_head = app, head
@@ -105,14 +110,18 @@ local function choose_app(group, class)
   return chosen, chosen_head
 end
 
--- Moves a source on to its next entry, peeking once per lane for all that may follow.
+-- Moves a source on to its next entry. Of many lanes few entries each are leased: it peeks at some,
+-- and at twice as many when those are used up.
 local function advance(source, room)
   if source.entry then
     source.t = nil
     return
   end
-  source.peek = source.peek or undelivered(source.lane, room + 1)
   source.picked = (source.picked or 0) + 1
+  if not source.peek or (source.picked == source.asked and #source.peek == source.asked) then
+    source.asked = math.min(room + 1, 2 * (source.asked or 2))
+    source.peek = undelivered(source.lane, source.asked)
+  end
   local following = source.peek[source.picked + 1]
   source.t = following and tonumber(following[2][4]) or nil
 end
@@ -187,11 +196,12 @@ local function pick(class, room, resident, worker)
   return picked
 end
 
-local function write_turns(class)
+-- Writes down when the apps of so many picks were served.
+local function write_turns(class, picked)
   if not turn then return end
-  local rows = { '', turn }
+  local rows = { '', whole(turn) }
   for app, mine in pairs(turns) do
-    if mine > 0 then rows[#rows + 1], rows[#rows + 2] = app, mine end
+    if mine > turn - picked then rows[#rows + 1], rows[#rows + 2] = app, whole(mine) end
   end
   redis.call('HSET', turns_ .. class, unpack(rows))
 end
