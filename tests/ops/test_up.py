@@ -111,7 +111,7 @@ def test_a_job_runs_and_everything_stops_together(up: Up) -> None:
     assert up.process.wait(STOP_LIMIT_S) == 0
     up.gone(children)
     with EmbeddedRedis(up.folder):
-        assert up.json("status")["cpu"]["succeeded"] == 2
+        assert up.json("status")["jobs"]["succeeded"] == 2
 
 
 def test_a_worker_that_dies_is_started_again_and_its_job_runs(up: Up) -> None:
@@ -135,7 +135,7 @@ def test_nothing_stays_when_up_is_killed(up: Up) -> None:
 def test_a_second_signal_leaves_at_once(up: Up) -> None:
     children = up.children()
     up.cli("submit", "echo", '{"message":"long","delay_ms":60000}')
-    until_sync(lambda: up.json("status")["cpu"].get("active") == 1, what="the job to run")
+    until_sync(lambda: up.json("status")["jobs"].get("active") == 1, what="the job to run")
     up.process.send_signal(signal.SIGINT)
     until_sync(lambda: "SIGINT: stopping" in up.log.read_text(), what="the stop to begin")
     up.process.send_signal(signal.SIGINT)
