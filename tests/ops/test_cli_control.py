@@ -91,7 +91,7 @@ def test_dead_letters_are_purged_after_a_dry_run(cli: Cli, redis_url: str) -> No
     assert cli("dead", "purge", ids["waiting"], "-o", "json").json == {ids["waiting"]: "waiting"}
     assert cli("dead", "purge", "--all", "-o", "json").json == {ids["dead"]: "purged"}
     assert cli("dead", "list", "-o", "json").json == []
-    assert cli("status", "-o", "json").json["io"]["dead"] == 1  # counters stay
+    assert cli("status", "-o", "json").json["jobs"]["dead"] == 1  # counters stay
 
 
 def test_a_unique_key_is_taken_shared_or_passed_on(cli: Cli, redis_url: str) -> None:
