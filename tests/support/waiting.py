@@ -9,9 +9,12 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 
 LOOK_EVERY_S = 0.01
+LIMIT_S = 15.0  # long, for busy machines: only what fails takes so long
 
 
-async def until(condition: Callable[[], T | Awaitable[T]], *, what: str, limit_s: float = 5.0) -> T:
+async def until(
+    condition: Callable[[], T | Awaitable[T]], *, what: str, limit_s: float = LIMIT_S
+) -> T:
     """The first true answer of `condition`, which may be plain or async.
 
     Fails with `what` and the last answer when `limit_s` has passed.
@@ -27,7 +30,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], *, what: str, limit_s
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def until_sync(condition: Callable[[], T], *, what: str, limit_s: float = 5.0) -> T:
+def until_sync(condition: Callable[[], T], *, what: str, limit_s: float = LIMIT_S) -> T:
     """As `until`, for tests without an event loop."""
     deadline = time.monotonic() + limit_s
     while True:
