@@ -102,7 +102,12 @@ async def test_two_hundred_jobs_survive_ten_kills_of_their_worker(
         await stage.gateway()
         http = await stage.app("etyde")
         await told.register(http)
-        ids = await submit(http, requests(ledger, f"{told.url}/done"))
+        for command in ("pause", "resume"):  # all jobs are there before the first runs
+            if command == "resume":
+                ids = await submit(http, requests(ledger, f"{told.url}/done"))
+            for resource_class in ("io", "cpu"):
+                said = stage.cli("classes", command, resource_class)
+                assert said.returncode == 0, said.stderr
         deaths: list[Death] = []
         for n in range(1, KILLS + 1):
             deaths.append(await kill(stage, worker, ledger, settled_first=n * JOBS // (KILLS + 3)))

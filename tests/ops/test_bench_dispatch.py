@@ -1,5 +1,7 @@
 """The rules that ours is compared with, each on the real take; and a short replay."""
 
+import time
+
 import pytest
 from redis.asyncio import Redis
 
@@ -33,9 +35,13 @@ async def test_each_rule_has_its_order(redis: Redis, policy: str) -> None:
     broker = Broker(redis, Keyspace(), sources=sources_for(policy, speed=1))
     hand = Hand(broker, "w", "ollama", pool="ollama@mac", models=["a", "b", "c"])
     await hand.take()  # opens the class
+    came = []
     for priority, model in COMES:
+        came.append(time.monotonic())
         await broker.submit([new_job(resource_class="ollama", priority=priority, model=model)])
         await next_ms(redis)
+    while time.monotonic() - came[3] < came[3] - came[0]:  # so that `low a` is no more than thrice
+        await next_ms(redis)  # as old as `normal a`, whose target is a quarter of its own
     await broker.set_limit("ollama@mac", 9)
     leases = await hand.take(9, resident="b")
     said = [f"{lease.lane.priority} {lease.lane.model}" for lease in leases]
