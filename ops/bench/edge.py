@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import uvloop
@@ -68,32 +69,48 @@ def request(method: str, path: str, key: str, body: object) -> bytes:
     return head.encode() + content
 
 
-class Asker:
-    """One connection, one request after the other."""
+class Asker(asyncio.Protocol):
+    """One connection: one request after the other, each when the one before it was answered."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._where = (host, port)
+    def __init__(self, waiting: Iterator[bytes], counts: dict[int, int]) -> None:
+        self._waiting = waiting
+        self._counts = counts
+        self._answer = b""
+        self._transport: asyncio.Transport
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def __aenter__(self) -> "Asker":
-        self._reader, self._writer = await asyncio.open_connection(*self._where)
-        return self
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
+        self._ask()
 
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
+    def data_received(self, data: bytes) -> None:
+        """Count the answer once all of it is there, and send the next request."""
+        self._answer += data
+        head, found, body = self._answer.partition(HEAD_END)
+        if found and len(body) >= length_of(head):
+            status, self._answer = int(head[9:12]), b""
+            self._counts[status] = self._counts.get(status, 0) + 1
+            self._ask()
 
-    async def ask(self, sent: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer."""
-        self._writer.write(sent)
-        head = await self._reader.readuntil(HEAD_END)
-        fields = dict(_fields(head))
-        body = await self._reader.readexactly(int(fields.get(b"content-length", b"0")))
-        return int(head[9:12]), body
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell that the gateway closed a connection on which answers are still to come."""
+        if not self.done.done():
+            self.done.set_exception(error or ConnectionResetError("the gateway closed"))
+
+    def _ask(self) -> None:
+        sent = next(self._waiting, None)
+        if sent is not None:
+            self._transport.write(sent)
+        elif not self.done.done():
+            self.done.set_result(None)
+            self._transport.close()
 
 
-def _fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        yield name.lower(), value.strip()
+def length_of(head: bytes) -> int:
+    """What a head says of the size of its body, 0 for nothing."""
+    _, _, rest = head.lower().partition(b"\r\ncontent-length:")
+    return int(rest.partition(b"\r\n")[0] or 0)
 
 
 async def ask_all(
@@ -101,16 +118,12 @@ async def ask_all(
 ) -> Mapping[int, int]:
     """Send requests over several connections; how many answers had which status."""
     waiting, counts = iter(requests), dict[int, int]()
-
-    async def one() -> None:
-        async with Asker(host, port) as asker:
-            for sent in waiting:
-                status, _ = await asker.ask(sent)
-                counts[status] = counts.get(status, 0) + 1
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(connections):
-            group.create_task(one())
+    loop = asyncio.get_running_loop()
+    askers = [
+        (await loop.create_connection(lambda: Asker(waiting, counts), host, port))[1]
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(asker.done for asker in askers))
     return counts
 
 
@@ -125,15 +138,14 @@ class Receiver(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what to answer on."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request."""
         self._waiting += data
         while HEAD_END in self._waiting:
             head, _, rest = self._waiting.partition(HEAD_END)
-            length = int(dict(_fields(head)).get(b"content-length", b"0"))
+            length = length_of(head)
             if len(rest) < length:
                 return
             self._waiting = rest[length:]

@@ -1,11 +1,12 @@
 """Runs suites, round after round, each on an empty private Redis, and sums them up."""
 
-import asyncio
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
+
+import uvloop
 
 from ops.bench import meter
 from ops.bench.figures import Figure, Report, summaries
@@ -18,7 +19,7 @@ Say = Callable[[str], None]
 
 def run(chosen: Mapping[str, Suite], *, rounds: int, append_only: bool, say: Say) -> Report:
     """Measure every suite once a round, so that what else runs on the machine meets all alike."""
-    return asyncio.run(_run(chosen, rounds, append_only, say))
+    return uvloop.run(_run(chosen, rounds, append_only, say))
 
 
 async def _run(chosen: Mapping[str, Suite], rounds: int, append_only: bool, say: Say) -> Report:
