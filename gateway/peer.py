@@ -1,6 +1,7 @@
 """From where a request comes. A header that anyone may send counts from trusted proxies only."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -14,6 +15,8 @@ Network = IPv4Network | IPv6Network
 # What proxies add. One of these says that the peer is not who asks.
 FORWARDING = ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip")
 FORWARDED_FOR = "x-forwarded-for"
+ADDRESS_MAX = 100  # characters; the longest, with a zone, has fewer
+PEERS_MAX = 4_096  # addresses that are known without being parsed again
 HOPS_MAX = 20  # addresses of one X-Forwarded-For that are looked at
 
 
@@ -33,6 +36,11 @@ def lies_in(address: str, among: Sequence[Network]) -> bool:
 
 def parse(text: str) -> Address | None:
     """An address, an IPv4 one inside IPv6 as IPv4; None for what is none."""
+    return _parsed(text) if len(text) <= ADDRESS_MAX else None
+
+
+@lru_cache(maxsize=PEERS_MAX)
+def _parsed(text: str) -> Address | None:
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

@@ -41,6 +41,7 @@ from streams.schedules import ScheduleStore
 from streams.scripts import translated
 from streams.usage_sums import UsageSums
 from streams.windows import WindowStore
+from streams.wire import pack
 
 KEEPALIVE_S = 15
 NO_REDIS = "no Redis: start one with `roughneck up`, or name one with --redis redis://HOST:6379/0"
@@ -119,7 +120,22 @@ def open_redis(
         pool = BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise ConfigError(f"redis.url: {error}: {hide_password(url)}") from error
+    pool.connection_class = type("Packing", (Packing, pool.connection_class), {})
     return Redis.from_pool(pool)
+
+
+class Packing:
+    """A connection whose commands hiredis packs; redis-py does it in Python, argument by argument.
+
+    To be put before redis-py's class.
+    """
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """One command as it is sent."""
+        name = args[0]
+        if " " in name:  # such as CLIENT SETNAME: two words
+            args = (*name.split(" "), *args[1:])
+        return [pack(args)]
 
 
 def keepalive() -> dict[int, int]:

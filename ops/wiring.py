@@ -25,6 +25,7 @@ from gateway.sealing import Seals
 from gateway.server import GatewayServer
 from gateway.settings import GatewaySettings
 from ops.chores import Minder
+from ops.collecting import Settled
 from ops.declared import declared_schedules
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.settings import Settings
@@ -93,7 +94,8 @@ def build_gateway(settings: Settings, *, with_courier: bool = True) -> list[Serv
     server = GatewayServer(build_app(parts), parts)
     declared = DeclaredSchedules(declared_schedules(settings), parts)
     chores = gateway_chores(engine, blob_chores(parts, server, settings.gateway))
-    return [*services, server, declared, chores, Said(lambda: {"url": server.url})]
+    said = Said(lambda: {"url": server.url})
+    return [*services, server, declared, chores, said, Settled()]
 
 
 def build_blobs(settings: GatewaySettings) -> BlobKeeper | None:

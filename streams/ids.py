@@ -8,43 +8,65 @@ always `0` today (decision record 4).
 
 import hashlib
 import os
+from functools import lru_cache
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 SHARD = "0"
-DRAW_BYTES, DRAWS = 10, 512  # asking the system for each number takes longer than all the rest
+TIME_CHARACTERS, RANDOM_CHARACTERS = 10, 16  # of an id: 48 bits of time; the rest is random
+DRAWS = 512  # asking the system for each number takes longer than all the rest
+
+
+def _spread(choices: str) -> bytes:
+    """A table that makes a random byte into one of `choices`, whose number divides 256."""
+    return (choices * (256 // len(choices))).encode()
+
+
+# The 80 bits begin with the version, 0111; two from the 17th on are the variant, 10.
+ANY, FIRST = _spread(ALPHABET), _spread(ALPHABET[0b01110:0b10000])
+FOURTH = _spread(ALPHABET[0b01000:0b01100] + ALPHABET[0b11000:0b11100])
 
 
 class Draws:
-    """Numbers of 80 random bits from the system, asked for by the hundred, each given once.
+    """Random ends of ids from the system, asked for by the hundred, each given once.
 
     Threads may share it, since a list gives each of its items once; a forked child asks anew.
     """
 
     def __init__(self) -> None:
-        self._stock: list[int] = []
+        self._stock: list[str] = []
         os.register_at_fork(after_in_child=self._stock.clear)
 
-    def __call__(self) -> int:
-        """The next number."""
+    def __call__(self) -> str:
+        """The next one."""
         while True:
             try:
                 return self._stock.pop()
             except IndexError:
-                drawn = os.urandom(DRAW_BYTES * DRAWS)
-                starts = range(0, len(drawn), DRAW_BYTES)
-                self._stock.extend(int.from_bytes(drawn[at : at + DRAW_BYTES]) for at in starts)
+                self._stock.extend(random_ends(os.urandom(RANDOM_CHARACTERS * DRAWS)))
+
+
+def random_ends(drawn: bytes) -> list[str]:
+    """What 16 random bytes each make: version, variant and the 74 random bits of a UUIDv7."""
+    made = bytearray(drawn.translate(ANY))
+    made[0::RANDOM_CHARACTERS] = drawn[0::RANDOM_CHARACTERS].translate(FIRST)
+    made[3::RANDOM_CHARACTERS] = drawn[3::RANDOM_CHARACTERS].translate(FOURTH)
+    ends, size = made.decode("ascii"), RANDOM_CHARACTERS
+    return [ends[at : at + size] for at in range(0, len(ends), size)]
 
 
 draw = Draws()
 
 
+@lru_cache(maxsize=16)
+def _start(now_ms: int) -> str:
+    """How the ids of a millisecond begin."""
+    return f"{SHARD}-{base32(now_ms & (2**48 - 1), TIME_CHARACTERS)}"
+
+
 def new_job_id(now_ms: int) -> str:
     """A fresh id; ids of later milliseconds sort after it."""
-    random_bits = draw() >> 6  # 74 of them
-    value = (now_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (random_bits >> 62) << 64
-    value |= 0b10 << 62 | random_bits & (2**62 - 1)
-    return f"{SHARD}-{base32(value, 26)}"
+    return _start(now_ms) + draw()
 
 
 def job_id_for_key(app: str, idempotency_key: str) -> str:
