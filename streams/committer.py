@@ -18,7 +18,7 @@ from streams.broker import Broker, take_row
 from streams.errors import Unavailable
 from streams.intake import Intake
 from streams.journal import VerdictJournal
-from streams.model import Done, HandedBack, Mark, Settled, Settlement, Take, Taken
+from streams.model import Done, Mark, Settled, Settlement, Take, Taken
 from streams.scripts import text
 from streams.telemetry import AttemptSettled, LinkChanged, Telemetry
 from streams.wire import Call, ScriptFailed, Wire
@@ -214,7 +214,7 @@ class Committer:
         self.taken_at = loop.time()
         for lease in taken.leases:
             if not intake.deliver(lease):
-                self.put(Settlement(lease.job_id, lease.token, HandedBack()))
+                intake.give_back(lease)
         self._plan_look(intake, call, taken)
         if intake.dirty:  # the bell rang while the answer was on its way
             self._work.set()

@@ -1,16 +1,44 @@
-"""How leases reach idle actors: an idle actor is a free slot; nothing is fetched beyond it."""
+"""How leases reach actors: an idle actor is a free slot; of short jobs some are leased ahead.
+
+A lease ahead waits here until a slot is free. It exists only while attempts are so short that it
+starts within a few milliseconds, and goes back, its place kept, when it does not: decision 19.
+"""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
 from streams.model import Lease, ResourceClass
 
-OVERLAP_FROM = 32
+OVERLAP_FROM = 32  # slots from which two takes share them, where nothing is leased ahead
+AHEAD_MAX = 256  # leases, whatever the slots
+AHEAD_SHARE = 0.2  # of the time that a lease may wait: within this it should start
+PARTS = 3  # of what may be held: two on their way, one at work
+TURN_S = 0.005  # an actor that never waits lets others in after this
+UNKNOWN_S = 1.0  # what an attempt is taken to last before any was seen
+FORGET = 0.95  # of the longest attempt, with each that is shorter
 
 
 class Closed(Exception):
     """The worker is stopping: an actor that asks for work gets this and ends."""
+
+
+def leases_ahead(slots: int, longest_s: float, ahead_s: float) -> int:
+    """How many leases beyond the slots start in time, if no attempt takes longer than that."""
+    return min(AHEAD_MAX, int(slots * AHEAD_SHARE * ahead_s / max(longest_s, 1e-6)))
+
+
+def portion(free: int, slots: int, ahead: int, waiting: int) -> int:
+    """How many leases the next take should ask for; 0: better later, with more at once.
+
+    `free` is how many may be asked for at all, `waiting` how many are held or on their way beyond
+    what runs. With little work at a time a second take on its way costs more than it gains.
+    """
+    if ahead:
+        part = (slots + ahead) // PARTS
+        return min(free, part) if free >= part or not waiting else 0
+    return min(free, slots // 2) if slots >= OVERLAP_FROM else free
 
 
 class Intake:
@@ -21,47 +49,68 @@ class Intake:
         resource_class: ResourceClass,
         pool: str,
         slots: int,
+        *,
+        ahead_ms: int = 0,
         wake: Callable[[], None] = lambda: None,
+        give_back: Callable[[Lease], None] = lambda lease: None,
     ) -> None:
+        """A lease waits for a slot for at most `ahead_ms`; with 0 none is taken before it is free."""
         self.resource_class = resource_class
         self.pool = pool
         self.slots = slots  # may change while it runs, up to the number of actors
         self.running = 0
-        self.asked = 0  # slots that a take on its way may fill
+        self.asked = 0  # leases that a take on its way may bring
         self.sequence = 0
         self.dirty = True  # there may be work that no take has looked for
         self.hot = False  # the last take was answered in full: ask twice at once
         self.open = True
         self.look_again: asyncio.TimerHandle | None = None
         self.wake = wake
+        self.give_back = give_back
         self._idle: deque[asyncio.Future[Lease]] = deque()
+        self._ready: deque[tuple[float, Lease]] = deque()  # ahead of their slots, since when
+        self._ahead_s = ahead_ms / 1000
+        self._longest_s = UNKNOWN_S
+        self._let_in_at = 0.0
+        self._check: asyncio.TimerHandle | None = None
 
     @property
-    def free(self) -> int:
-        """Slots that a take may fill now."""
-        return max(0, min(len(self._idle), self.slots - self.running) - self.asked)
+    def ahead(self) -> int:
+        """Leases that may be held beyond the slots, now."""
+        return leases_ahead(self.slots, self._longest_s, self._ahead_s)
+
+    @property
+    def held(self) -> int:
+        """Leases that wait for a slot."""
+        return len(self._ready)
 
     def ask(self) -> int:
-        """Reserve slots for one take: of many slots half, so that two takes overlap.
-
-        Below OVERLAP_FROM slots a second round trip costs more than the overlap gains (measured:
-        1.2 times the jobs/s at 10 slots without it).
-        """
-        free = self.free
-        if not (self.open and self.dirty and free):
+        """Reserve room for what one take may bring; 0: ask for nothing now."""
+        if not (self.open and self.dirty):
             return 0
-        wanted = min(free, self.slots // 2) if self.slots >= OVERLAP_FROM else free
+        ahead, waiting = self.ahead, len(self._ready) + self.asked
+        free = max(0, min(len(self._idle), self.slots - self.running) + ahead - waiting)
+        wanted = portion(free, self.slots, ahead, waiting)
         self.asked += wanted
-        self.dirty = self.hot and wanted < free
+        if wanted:
+            self.dirty = self.hot and wanted < free
         return wanted
 
     async def pull(self) -> Lease:
         """Wait, as an idle actor, for a lease. Raises Closed once the worker stops."""
         if not self.open:
             raise Closed
+        self.dirty = True
+        if self._ready and time.monotonic() > self._let_in_at:
+            await asyncio.sleep(0)
+            self._let_in_at = time.monotonic() + TURN_S
+        if self._ready and self.running < self.slots:
+            self.running += 1
+            return self._ready.popleft()[1]
+        if not self.open:
+            raise Closed
         waiting: asyncio.Future[Lease] = asyncio.get_running_loop().create_future()
         self._idle.append(waiting)
-        self.dirty = True
         self.wake()
         try:
             return await waiting
@@ -71,8 +120,17 @@ class Intake:
             raise
 
     def deliver(self, lease: Lease) -> bool:
-        """Give a lease to an idle actor. False when there is none: it must be handed back."""
-        while self._idle:
+        """Give a lease to an idle actor or keep it for the next. False: it must be handed back."""
+        if self._start(lease):
+            return True
+        if not (self.open and self._ahead_s):
+            return False
+        self._ready.append((time.monotonic(), lease))
+        self._check_later()
+        return True
+
+    def _start(self, lease: Lease) -> bool:
+        while self._idle and self.running < self.slots:
             waiting = self._idle.popleft()
             if not waiting.done():
                 self.running += 1
@@ -80,17 +138,50 @@ class Intake:
                 return True
         return False
 
-    def freed(self) -> None:
-        """An attempt of this class has ended."""
+    def freed(self, took_s: float) -> None:
+        """An attempt of this class has ended; whoever ran it will pull again."""
         self.running -= 1
         self.dirty = True
+        self._longest_s = max(took_s, FORGET * self._longest_s)
+
+    def withdraw(self, job_id: str) -> Lease | None:
+        """Take a lease away that has not started."""
+        for entry in self._ready:
+            if entry[1].job_id == job_id:
+                self._ready.remove(entry)
+                return entry[1]
+        return None
 
     def shut(self) -> None:
-        """Ask for no more work and send the idle actors home."""
+        """Ask for no more work, give back what has not started and send the idle actors home."""
         self.open = False
         if self.look_again is not None:
             self.look_again.cancel()
+        self._give_back_all()
         while self._idle:
             waiting = self._idle.popleft()
             if not waiting.done():
                 waiting.set_exception(Closed())
+
+    # -------------------------------------------------------------- leases that wait for too long
+
+    def _check_later(self) -> None:
+        if self._check is None and self._ready:
+            loop = asyncio.get_running_loop()
+            due = self._ready[0][0] + self._ahead_s
+            delay_s = max(due - time.monotonic(), 0.001)
+            self._check = loop.call_later(delay_s, self._check_ready, due)
+
+    def _check_ready(self, due: float) -> None:
+        """Give back what should have started long ago; not where it was the loop that stood still."""
+        self._check = None
+        now = time.monotonic()
+        punctual = now - due < self._ahead_s / 2
+        if punctual and self._ready and self._ready[0][0] + self._ahead_s <= now:
+            self._longest_s = max(self._longest_s, UNKNOWN_S)
+            self._give_back_all()
+        self._check_later()
+
+    def _give_back_all(self) -> None:
+        while self._ready:
+            self.give_back(self._ready.popleft()[1])

@@ -8,6 +8,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tag: str = "rn"  # the hash tag of every key
     lease_ms: int = 30_000  # how long a worker may be silent before its jobs may be taken
+    ahead_ms: int = 50  # how long a lease of a short job may wait for its slot; 0: none does
     renew_ms: int = 10_000  # how often a worker renews its leases
     poll_ceiling_ms: int = 1_000  # the longest wait between two looks for work
     retention_s: int = 7 * 86_400  # ended jobs and their results

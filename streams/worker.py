@@ -99,7 +99,8 @@ class Worker(Service):
         self._bell = bell
         self._wire = Wire(control, broker.keyspace, broker.scripts)
         self.intakes = {
-            name: Intake(name, self._pool(name), slots) for name, slots in plan.slots.items()
+            name: Intake(name, self._pool(name), slots, ahead_ms=self._ahead_ms(name))
+            for name, slots in plan.slots.items()
         }
         self._journal = journal
         self._durability = Durability(control)
@@ -107,7 +108,7 @@ class Worker(Service):
             broker, self._wire, list(self.intakes.values()), self.telemetry, journal
         )
         for intake in self.intakes.values():
-            intake.wake = self._committer.wake
+            intake.wake, intake.give_back = self._committer.wake, self._give_back
         self._progress: dict[str, tuple[str, float | None, str]] = {}
         self._speaker = Speaker(broker.scripts)
         self._draw = random.Random()
@@ -118,6 +119,12 @@ class Worker(Service):
     def _pool(self, name: ResourceClass) -> str:
         host = self.plan.ollama_host if name is ResourceClass.OLLAMA else ""
         return pool_of(name, host)
+
+    def _ahead_ms(self, name: ResourceClass) -> int:
+        return 0 if name is ResourceClass.OLLAMA else self.broker.settings.ahead_ms
+
+    def _give_back(self, lease: Lease) -> None:
+        self._committer.put(Settlement(lease.job_id, lease.token, HandedBack()))
 
     # -------------------------------------------------------------- the core loop
 
@@ -156,11 +163,11 @@ class Worker(Service):
         self._speaker.forget(lease)
         if not self.running:
             self._emptied.set()
-        self.intakes[lease.lane.resource_class].freed()
+        took_s = time.monotonic() - attempt.started
+        self.intakes[lease.lane.resource_class].freed(took_s)
         if verdict is not None:
             self._committer.put(Settlement(lease.job_id, lease.token, verdict, attempt.usage))
             if self.telemetry.listeners:
-                took_s = time.monotonic() - attempt.started
                 judged = AttemptJudged(lease, verdict, took_s, attempt.usage, attempt.untimed_s)
                 self.telemetry.emit(judged)
 
@@ -228,6 +235,8 @@ class Worker(Service):
             self._committer.ring(intake)
         elif job_id in self.running:
             self.running[job_id].stop("cancelled")
+        elif lease := intake.withdraw(job_id):
+            self._give_back(lease)  # cancelled where it is handed back
 
     async def _move_flows(self) -> None:
         """Take what flows have left to do, when the bell rings and once a second."""
