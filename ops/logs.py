@@ -17,7 +17,7 @@ from ops.settings import LogSettings
 from streams.attempt import HELD
 from streams.errors import ConfigError
 from streams.keyspace import FLOW
-from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped
+from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Settled, Stopped
 from streams.telemetry import (
     AgentTold,
     AttemptJudged,
@@ -145,15 +145,26 @@ class AttemptLines:
         self._log = log or logging.getLogger("roughneck.worker")
         self._told: dict[str, float] = {}  # chore → when its failure was written last
 
+    @property
+    def kinds(self) -> list[type[Happening]]:
+        """What has a line at the level that is written."""
+        starts = self._log.isEnabledFor(logging.DEBUG)
+        kinds = (AttemptJudged, AttemptLog, AgentTold, LeaseGone, AttemptSettled, LinkChanged)
+        return [*kinds, ChoreFailed, *([AttemptStarted] if starts else [])]
+
     def __call__(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one."""
         match happening:
-            case AttemptStarted(lease):
-                self._started(lease)
             case AttemptJudged(lease, verdict, took_s):
                 level, message, fields = _judged(verdict)
                 if self._log.isEnabledFor(level):
                     self._write(level, message, lease, took_s=round(took_s, 3), **fields)
+            case AttemptSettled(job_id, _, answer):
+                if answer is not Settled.SETTLED:
+                    fields = {"job_id": job_id, "answer": str(answer)}
+                    self._log.info("the verdict changed nothing", extra=fields)
+            case AttemptStarted(lease):
+                self._write(logging.DEBUG, "attempt started", lease)
             case AttemptLog(lease, level, message, fields):
                 named = {f"field_{key}": value for key, value in fields.items()}
                 self._write(logging.getLevelName(level.upper()), message, lease, **named)
@@ -163,9 +174,6 @@ class AttemptLines:
                 self._log.log(at, message, extra={"agent": agent, **named})
             case LeaseGone(lease):
                 self._write(logging.WARNING, "the lease was lost", lease)
-            case AttemptSettled(job_id, _, answer) if answer != "settled":
-                fields = {"job_id": job_id, "answer": str(answer)}
-                self._log.info("the verdict changed nothing", extra=fields)
             case LinkChanged(up, reason):
                 self._link(up, reason)
             case ChoreFailed(chore, error):
@@ -176,10 +184,6 @@ class AttemptLines:
         if now - self._told.get(chore, -CHORE_AGAIN_S) >= CHORE_AGAIN_S:
             self._told[chore] = now
             self._log.warning("a chore failed", extra={"chore": chore, "reason": error})
-
-    def _started(self, lease: Lease) -> None:
-        if self._log.isEnabledFor(logging.DEBUG):
-            self._write(logging.DEBUG, "attempt started", lease)
 
     def _link(self, up: bool, reason: str) -> None:
         if up:

@@ -54,7 +54,7 @@ from streams.loops.window_keeper import WindowKeeper
 from streams.model import ResourceClass
 from streams.retention import KeptJobs
 from streams.scripts import translated
-from streams.telemetry import Telemetry
+from streams.telemetry import AttemptJudged, AttemptLog, Telemetry
 from streams.windows import MINUTE_S, PANE_S
 from streams.worker import Worker, WorkerPlan
 
@@ -216,7 +216,10 @@ class WorkerProcess(Service):
         return [flow_card(flow, self._started_ms) for flow in self._flows]
 
     def _listen(self) -> None:
-        self._telemetry.listeners += [AttemptLines(), self._logs, self._learner]
+        lines = AttemptLines()
+        self._telemetry.listen(lines, *lines.kinds)
+        self._telemetry.listen(self._logs, AttemptLog)
+        self._telemetry.listen(self._learner, AttemptJudged)
         host, port = self._settings.worker.metrics_host, self._settings.worker.metrics_port
         if port:
             slots = {str(name): count for name, count in self._worker.plan.slots.items()}
@@ -227,7 +230,7 @@ class WorkerProcess(Service):
             except OSError as error:
                 where = f"{host}:{port}"
                 raise ConfigError(f"worker.metrics_port: {where}: {error.strerror}") from error
-            self._telemetry.listeners.append(metrics)
+            self._telemetry.listen(metrics)
             self._parts.append(Closing(stop))
 
     def _card(self) -> WorkerCard:

@@ -49,14 +49,18 @@ class Attempt:
         """When the time is up, on the event loop's clock; None while it is not running."""
         return self._scope.when() if self._scope else None
 
-    @contextmanager
-    def scope(self) -> Iterator[asyncio.Timeout]:
-        """The time limit to run the attempt under: `async with scope`."""
+    def scope(self) -> "Scope":
+        """Gives the time limit to run the attempt under: `async with` that."""
+        return Scope(self)
+
+    def begin(self) -> asyncio.Timeout:
+        """Start the attempt's time."""
         self._scope = asyncio.timeout(0 if self.why else self._left_s)
-        try:
-            yield self._scope
-        finally:
-            self._scope = None
+        return self._scope
+
+    def over(self) -> None:
+        """The attempt's time does not run any more."""
+        self._scope = None
 
     def stop(self, why: str) -> None:
         """End the attempt at its next await: cancelled, lost, stopping."""
@@ -102,3 +106,18 @@ class Attempt:
     def log(self, level: str, message: str, **fields: object) -> None:
         """Write one line to the worker's log, with the job's ids."""
         self._telemetry.emit(AttemptLog(self.lease, level, message, fields))
+
+
+class Scope:
+    """While it is entered, the time of an attempt runs; a generator would be slower."""
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __enter__(self) -> asyncio.Timeout:
+        return self._attempt.begin()
+
+    def __exit__(self, *_: object) -> None:
+        self._attempt.over()

@@ -202,7 +202,7 @@ class Committer:
                 self.put(settlement)
                 continue
             done.append(settlement)
-            if self._telemetry.listeners:
+            if self._telemetry.wants(AttemptSettled):
                 self._telemetry.emit(AttemptSettled(settlement.job_id, settlement.token, answer))
         if self._journal is not None and round_.mark:
             self._journal.answered(done, round_.mark)

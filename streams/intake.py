@@ -54,7 +54,7 @@ class Intake:
         wake: Callable[[], None] = lambda: None,
         give_back: Callable[[Lease], None] = lambda lease: None,
     ) -> None:
-        """A lease waits for a slot for at most `ahead_ms`; with 0 none is taken before it is free."""
+        """A lease waits for a slot for at most `ahead_ms`; with 0 none is taken before."""
         self.resource_class = resource_class
         self.pool = pool
         self.slots = slots  # may change while it runs, up to the number of actors
@@ -173,7 +173,7 @@ class Intake:
             self._check = loop.call_later(delay_s, self._check_ready, due)
 
     def _check_ready(self, due: float) -> None:
-        """Give back what should have started long ago; not where it was the loop that stood still."""
+        """Give back what should have started by now, unless it was the loop that stood still."""
         self._check = None
         now = time.monotonic()
         punctual = now - due < self._ahead_s / 2

@@ -1,6 +1,7 @@
 """What happened in a worker, said once; metrics, logs, screens and tests all listen."""
 
 from collections.abc import Callable
+from typing import get_args
 
 import msgspec
 
@@ -93,12 +94,23 @@ Listener = Callable[[Happening], None]
 
 
 class Telemetry:
-    """Hands every happening to every listener. A listener must be quick and must not raise."""
+    """Hands happenings to those who listen to their kind: quickly, and without raising."""
 
     def __init__(self) -> None:
-        self.listeners: list[Listener] = []
+        self._listeners: dict[type[Happening], list[Listener]] = {
+            kind: [] for kind in get_args(Happening)
+        }
+
+    def listen(self, listener: Listener, *kinds: type[Happening]) -> None:
+        """Tell it of happenings of these kinds from now on; of all where none is named."""
+        for kind in kinds or self._listeners:
+            self._listeners[kind].append(listener)
+
+    def wants(self, kind: type[Happening]) -> bool:
+        """Whether anybody listens to this kind: else it need not be made."""
+        return bool(self._listeners[kind])
 
     def emit(self, happening: Happening) -> None:
-        """Tell all listeners, in the order in which they came."""
-        for listener in self.listeners:
+        """Tell who listens, in the order in which they came."""
+        for listener in self._listeners[type(happening)]:
             listener(happening)

@@ -151,7 +151,7 @@ class Worker(Service):
         if lease.job_id in self.running:  # ours ran out while this process stood still
             self.running[lease.job_id].stop("lost")
         self.running[lease.job_id] = attempt
-        if self.telemetry.listeners:
+        if self.telemetry.wants(AttemptStarted):
             self.telemetry.emit(AttemptStarted(lease))
         return attempt
 
@@ -167,7 +167,7 @@ class Worker(Service):
         self.intakes[lease.lane.resource_class].freed(took_s)
         if verdict is not None:
             self._committer.put(Settlement(lease.job_id, lease.token, verdict, attempt.usage))
-            if self.telemetry.listeners:
+            if self.telemetry.wants(AttemptJudged):
                 judged = AttemptJudged(lease, verdict, took_s, attempt.usage, attempt.untimed_s)
                 self.telemetry.emit(judged)
 

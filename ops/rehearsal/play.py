@@ -79,7 +79,7 @@ class Player:
         self._terms = terms
         self._audience = audience
         self._telemetry = Telemetry()
-        self._telemetry.listeners.append(self._hear)
+        self._telemetry.listen(self._hear, AttemptLog)
 
     async def run(self, processor: Processor, payload: object) -> Any:
         """The result of one attempt as plain values. Raises whatever the processor raised."""

@@ -61,7 +61,7 @@ def lines(settings: LogSettings, *happenings: object) -> list[str]:
     stream = io.StringIO()
     configure(settings, stream)
     telemetry = Telemetry()
-    telemetry.listeners.append(AttemptLines())
+    telemetry.listen(AttemptLines())
     for happening in happenings:
         telemetry.emit(happening)  # type: ignore[arg-type]
     return stream.getvalue().splitlines()

@@ -57,7 +57,7 @@ async def watching(redis_url, *agents):
     control, bell, reading = client(redis_url), client(redis_url), client(redis_url)
     told: list[AgentTold] = []
     telemetry = Telemetry()
-    telemetry.listeners.append(lambda one: told.append(one) if is_line(one) else None)
+    telemetry.listen(lambda one: told.append(one) if is_line(one) else None)
     worker = Worker(broker, plan, fail, control=control, bell=bell, telemetry=telemetry)
 
     def feed(one):

@@ -55,7 +55,7 @@ async def bench(redis: "Redis", redis_url: str) -> AsyncIterator[Bench]:
         made = Bench(redis, host)
         telemetry = Telemetry()
         keeper = LogKeeper(Control(redis, KEYS, made.broker.scripts))
-        telemetry.listeners.append(keeper)
+        telemetry.listen(keeper)
         names = [processor.name for processor in fixture_registry()]
         async with plain_worker(
             made.broker, redis_url, host.run, slots=SLOTS, processors=names, telemetry=telemetry

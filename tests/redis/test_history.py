@@ -29,7 +29,7 @@ class Shelf:
     def __init__(self, control: Control, **given: Any) -> None:
         self.keeper = LogKeeper(control, **given)
         self.telemetry = Telemetry()
-        self.telemetry.listeners.append(self.keeper)
+        self.telemetry.listen(self.keeper, AttemptLog)
 
     def log(self, lease: Lease, message: str, level: str = "info", **fields: object) -> None:
         self.telemetry.emit(AttemptLog(lease, level, message, fields))

@@ -239,7 +239,7 @@ async def test_a_lost_lease_stops_the_attempt_and_writes_nothing(
 ) -> None:
     stage, telemetry = Stage(), Telemetry()
     seen: list[Happening] = []
-    telemetry.listeners.append(seen.append)
+    telemetry.listen(seen.append)
     job = new_job()
     await broker.submit([job])
     async with plain_worker(quick(broker), redis_url, stage.run, telemetry=telemetry) as worker:

@@ -49,16 +49,14 @@ def lasting(redis_server: RedisServer) -> Iterator[RedisServer]:
 
 async def test_redis_killed_amid_work_costs_a_pause_and_no_job(lasting: RedisServer) -> None:
     telemetry, links = Telemetry(), []
-    telemetry.listeners.append(
-        lambda each: links.append(each.up) if isinstance(each, LinkChanged) else None
-    )
+    telemetry.listen(lambda each: links.append(each.up) if isinstance(each, LinkChanged) else None)
     settled = Counter[tuple[str, str]]()
 
     def count(each: Happening) -> None:
         if isinstance(each, AttemptSettled):
             settled[each.job_id, each.answer] += 1
 
-    telemetry.listeners.append(count)
+    telemetry.listen(count)
     ran = Counter[str]()
 
     async def run(attempt: Attempt) -> bytes:
