@@ -241,7 +241,7 @@ class Take(msgspec.Struct, frozen=True):
     sequence: int  # rises by one per call and pool; the last number again repeats the answer
     resource_class: ResourceClass
     pool: str
-    slots: int  # free slots in the worker, 0 to 1,000
+    slots: int  # how many leases it asks for, 0 to 1,000
     processors: Sequence[str]
     models: Sequence[str] | None = None  # class ollama: the models this host has
     resident: str = ""  # class ollama: the model now in memory

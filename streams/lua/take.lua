@@ -11,7 +11,7 @@
 --       token      str     base of the tokens of this call
 --       class      str     resource class
 --       pool       str     what the total limit counts
---       slots      int     free slots in the worker
+--       slots      int     how many leases the worker asks for
 --       lease_ms   int     until the deadline
 --       resident   str     class ollama: the model in memory
 --       models     int     how many models follow; -1: the class has none
