@@ -10,7 +10,8 @@ from mode import Service
 
 from gateway.journal.adoption import Adoption
 from gateway.journal.file import ROW_BYTES, Fate, Row, Written
-from gateway.journal.journal import Answer, Journal
+from gateway.journal.journal import Journal
+from gateway.journal.pending import Patience, Pending
 from gateway.journal.shipper import Destination, Shipper
 from gateway.journal.slots import Slot, claim
 from gateway.journal.survey import find_in
@@ -52,6 +53,8 @@ class JournalAcceptor(Service):
         self._inspector = inspector
         self._settings = settings
         self._slot: Slot | None = None
+        self._for_disk = Patience(settings.accept_wait_s, _too_slow)
+        self._for_redis = Patience(settings.accept_wait_ms / 1_000, Pending.end)
         self._journal: Journal
         self._shipper: Shipper
         self._adoption: Adoption
@@ -98,16 +101,18 @@ class JournalAcceptor(Service):
         if self._slot is None or self.should_stop:
             raise Unavailable("the gateway stops")
         self._check_room(jobs)
-        loop = asyncio.get_running_loop()
-        answers: list[Answer] = [loop.create_future() for _ in jobs]
-        now_ms = self._to.clock.now_ms()
-        async with asyncio.timeout(self._settings.accept_wait_s):
-            written = await self._journal.write(jobs, now_ms, answers)
-        waited_for = [answer for answer in answers if not answer.done()]
-        if waited_for and not self._redis_takes_nothing:
-            await asyncio.wait(waited_for, timeout=self._settings.accept_wait_ms / 1_000)
-        rows = zip(jobs, written, answers, strict=True)
-        return [await self._answer(*row) for row in rows]
+        pending = Pending(jobs)
+        self._for_disk.add(pending)
+        self._journal.write(pending, self._to.clock.now_ms(), self._on_disk)
+        await pending.ended()
+        return [
+            self._created(job, written, said)
+            if isinstance(said, Submitted)
+            else await self._unsaid(pending, index)
+            for index, (job, written, said) in enumerate(
+                zip(jobs, pending.written, pending.said, strict=True)
+            )
+        ]
 
     async def find(self, job_id: str) -> Job | None:
         """A job that only a journal of this machine has."""
@@ -169,19 +174,31 @@ class JournalAcceptor(Service):
         spooling = [each.oldest_ms for each in journals if each.spooled and each.oldest_ms]
         return max(0.0, (self._to.clock.now_ms() - min(spooling)) / 1_000) if spooling else 0.0
 
-    async def _answer(self, job: NewJob, written: Written, answer: Answer) -> Submitted:
+    def _on_disk(self, pending: Pending) -> None:
+        """Wait for what Redis says, where it is not known that it says nothing."""
+        if self._redis_takes_nothing:
+            pending.end()
+        elif pending.waits:
+            self._for_redis.add(pending)
+
+    @staticmethod
+    def _created(job: NewJob, written: Written, said: Submitted) -> Submitted:
+        """What Redis said, with whether this submit made the job."""
+        # Without an idempotency key nobody else made this job, whatever a repeated call says.
+        created = written.fresh and (said.created or not job.digest)
+        if said.holder or said.created is created:
+            return said
+        return msgspec.structs.replace(said, created=created)
+
+    async def _unsaid(self, pending: Pending, index: int) -> Submitted:
+        """A job of which Redis said nothing, or why it refuses it."""
+        job, written, said = pending.jobs[index], pending.written[index], pending.said[index]
+        if isinstance(said, Exception):
+            raise said
         if not written.same:
             return Submitted(job.id, State.SPOOLED, created=False, same=False)
-        if answer.done() and not answer.cancelled():
-            said = answer.result()
-            if said.holder:
-                return said
-            # Without an idempotency key nobody else made this job, whatever a repeated call says.
-            created = written.fresh and (said.created or not job.digest)
-            return msgspec.structs.replace(said, created=created)
         if written.fresh or written.sequence > self._journal.cursor:
-            answer.cancel()
-            self._shipper.forget(written.sequence)
+            self._shipper.forget(written.sequence, pending)
             return Submitted(job.id, State.SPOOLED, created=written.fresh)
         return await self._known(job.id)
 
@@ -195,6 +212,12 @@ class JournalAcceptor(Service):
             if not is_outage(error):
                 raise
         return Submitted(job_id, job.state if job else State.SPOOLED, created=False)
+
+
+def _too_slow(pending: Pending) -> None:
+    """The disk has not taken it in time; what is on disk waits for Redis only."""
+    if not pending.written:
+        pending.fail(TimeoutError("the journal's disk is too slow"))
 
 
 def job_of(row: Row) -> Job:

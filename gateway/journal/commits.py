@@ -22,11 +22,14 @@ COMMIT_BYTES_MAX = 4 * 1024 * 1024  # of jobs; a single larger request still is 
 CLOSE_S = 10.0
 
 
+Tell = Callable[[object], None]  # on the event loop: the command's answer, or the error
+
+
 class Wish(msgspec.Struct, eq=False):
-    """A command on its way, and where its answer goes."""
+    """A command on its way, and who hears what became of it."""
 
     command: Command
-    answer: "asyncio.Future[object]"
+    tell: Tell
 
     @property
     def bytes(self) -> int:
@@ -35,15 +38,10 @@ class Wish(msgspec.Struct, eq=False):
 
 
 class GroupCommit:
-    """The only writer of one file. `on_answer` hears of every command done, in order of commit.
+    """The only writer of one file."""
 
-    It is called on the event loop before the command's future is resolved, also when whoever
-    wished for it is gone.
-    """
-
-    def __init__(self, path: Path, on_answer: Callable[[Command, object], None]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._on_answer = on_answer
         self._wishes: SimpleQueue[Wish | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self.file: JournalFile
@@ -64,18 +62,15 @@ class GroupCommit:
             self._thread = None
             self.file.close()
 
-    def put(self, command: Command) -> "asyncio.Future[object]":
-        """Have a command done by the next commit.
+    def put(self, command: Command, tell: Tell = lambda _: None) -> None:
+        """Have a command done by the next commit; `tell` is called in the order of commits.
 
-        The future raises DiskRefused when the disk did not take it: then nothing of it is there.
+        It is told DiskRefused when the disk did not take it: then nothing of it is there.
         """
-        wish = Wish(command, asyncio.get_running_loop().create_future())
-        wish.answer.add_done_callback(_heeded)
         if self._thread is None:
-            wish.answer.set_exception(DiskRefused("the journal is closed"))
+            tell(DiskRefused("the journal is closed"))
         else:
-            self._wishes.put(wish)
-        return wish.answer
+            self._wishes.put(Wish(command, tell))
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         going = True
@@ -125,17 +120,4 @@ class GroupCommit:
             log.error("the journal's disk refuses", extra={"reason": str(refused.__cause__)})
         self.writable = refused is None
         for wish, answer in zip(group, answers, strict=True):
-            if not isinstance(answer, Exception):
-                self._on_answer(wish.command, answer)
-            if wish.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                wish.answer.set_exception(answer)
-            else:
-                wish.answer.set_result(answer)
-
-
-def _heeded(answer: "asyncio.Future[object]") -> None:
-    """Nobody need await a note: its failure was logged."""
-    if not answer.cancelled():
-        answer.exception()
+            wish.tell(answer)

@@ -9,14 +9,17 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
 from streams.model import NewJob
 
-CHUNK_MAX = 64  # rows of one statement; smaller chunks are powers of two, so that few are prepared
+CHUNK_MAX = 512  # rows of one statement
+ANY_SIZE_MAX = 64  # above it, statements are prepared for powers of two only
+STATEMENTS = 256  # that stay prepared
 DROP_MAX = 5_000  # rows deleted by one commit
 ROW_BYTES = 120  # what a row costs beside its job
 BUSY_S = 5.0
@@ -132,7 +135,11 @@ class JournalFile:
         self.path = path
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # for nobody else
         self._db = sqlite3.connect(
-            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            path,
+            timeout=BUSY_S,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=STATEMENTS,
         )
         try:
             self._db.executescript(SCHEMA)
@@ -152,10 +159,21 @@ class JournalFile:
 
     def apply(self, commands: Sequence[Command]) -> list[object]:
         """Do everything in one transaction; the answers in order. All or none."""
+        try:
+            return self._transact(commands, sure=False)
+        except sqlite3.IntegrityError:  # an id was here that nobody was expected to use again
+            return self._transact(commands, sure=True)
+
+    def _transact(self, commands: Sequence[Command], *, sure: bool) -> list[object]:
         before = (self.last, self.dropped)
+        answers: list[object] = []
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            answers = [self._do(command) for command in commands]
+            for adding, group in groupby(commands, lambda command: isinstance(command, Write)):
+                if adding:
+                    answers += self._write(cast(list[Write], [*group]), sure=sure)
+                else:
+                    answers += map(self._do, group)
             self._db.execute("COMMIT")
         except BaseException:
             self.last, self.dropped = before
@@ -166,8 +184,6 @@ class JournalFile:
 
     def _do(self, command: Command) -> object:
         match command:
-            case Write():
-                return self._write(command)
             case Note(sequence, fate, why):
                 change = "UPDATE jobs SET fate = ?, why = ? WHERE sequence = ?"
                 self._db.execute(change, (fate, why, sequence))
@@ -180,25 +196,33 @@ class JournalFile:
                 return self._drop(upto)
         return None
 
-    def _write(self, command: Write) -> list[Written]:
-        known = dict(self._known([job.id for job in command.jobs]))
-        answers: list[Written] = []
+    def _write(self, writes: Sequence[Write], *, sure: bool) -> list[list[Written]]:
+        """Add jobs of several commands by few statements; an answer for each command.
+
+        Every statement lets go of the interpreter's lock, and to get it back from a busy event
+        loop may take milliseconds. Only an id that a key made may be here; `sure` looks for all.
+        """
+        looked = [job.id for write in writes for job in write.jobs if sure or job.digest]
+        known = dict(self._known(looked))
+        answers: list[list[Written]] = []
         fresh: list[tuple[object, ...]] = []
-        for job, encoded in zip(command.jobs, command.encoded, strict=True):
-            if found := known.get(job.id):
-                sequence, digest = found
-                answers.append(Written(sequence, fresh=False, same=digest == job.digest))
-                continue
-            self.last += 1
-            known[job.id] = (self.last, job.digest)
-            answers.append(Written(self.last, fresh=True))
-            fresh.append((self.last, job.id, job.digest, command.accepted_ms, encoded))
-        # One statement for many rows: every statement lets go of the interpreter's lock, and to get
-        # it back from a busy event loop may take milliseconds.
+        for write in writes:
+            placed: list[Written] = []
+            for job, encoded in zip(write.jobs, write.encoded, strict=True):
+                if (sure or job.digest) and (found := known.get(job.id)):
+                    sequence, digest = found
+                    placed.append(Written(sequence, fresh=False, same=digest == job.digest))
+                    continue
+                self.last += 1
+                if sure or job.digest:
+                    known[job.id] = (self.last, job.digest)
+                placed.append(Written(self.last, fresh=True))
+                fresh.append((self.last, job.id, job.digest, write.accepted_ms, encoded))
+            answers.append(placed)
         for part in chunks(fresh):
             places = ", ".join(["(?, ?, ?, ?, ?)"] * len(part))
             insert = f"INSERT INTO jobs (sequence, id, digest, accepted_ms, job) VALUES {places}"
-            self._db.execute(insert, [value for row in part for value in row])
+            self._db.execute(insert, [*chain.from_iterable(part)])
         return answers
 
     def _known(self, ids: Sequence[str]) -> Iterator[tuple[str, tuple[int, str]]]:
@@ -325,9 +349,11 @@ def row_of(found: tuple[int, int, int, str, bytes]) -> Row:
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """`values` in parts whose sizes are powers of two, at most CHUNK_MAX."""
+    """`values` in parts of so many sizes only that their statements stay prepared."""
     start = 0
     while start < len(values):
-        size = min(CHUNK_MAX, 1 << ((len(values) - start).bit_length() - 1))
+        size = left = len(values) - start
+        if left > ANY_SIZE_MAX:
+            size = min(CHUNK_MAX, 1 << (left.bit_length() - 1))
         yield values[start : start + size]
         start += size

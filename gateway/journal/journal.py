@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import msgspec
 
@@ -14,7 +14,6 @@ from gateway.journal.commits import GroupCommit
 from gateway.journal.file import (
     ROW_BYTES,
     Above,
-    Command,
     Cursor,
     Drop,
     Fate,
@@ -25,15 +24,14 @@ from gateway.journal.file import (
     Write,
     Written,
 )
+from gateway.journal.pending import Pending
 from streams.errors import DiskRefused
-from streams.model import NewJob, Submitted
 
 log = logging.getLogger(__name__)
 
 ASIDE = "unreadable"
 
 T = TypeVar("T")
-Answer: TypeAlias = "asyncio.Future[Submitted]"
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -41,11 +39,11 @@ _encode = msgspec.msgpack.Encoder().encode
 class Reader(Protocol):
     """Whoever is told of what got on disk, in order of sequence, before the writer is answered."""
 
-    def offer(self, row: Row, answer: Answer) -> None:
-        """A new row, and where Redis' answer goes."""
+    def offer(self, row: Row, pending: Pending, index: int) -> None:
+        """A new row, and whose job it is: the one at `index` of `pending`."""
         ...
 
-    def attach(self, sequence: int, answer: Answer) -> None:
+    def attach(self, sequence: int, pending: Pending, index: int) -> None:
         """One more who waits for the answer to a row that was there."""
         ...
 
@@ -56,10 +54,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reader: Reader
-        self._commits = GroupCommit(path, self._done)
+        self._commits = GroupCommit(path)
         self._file_reader: JournalReader
         self._reading = asyncio.Lock()
-        self._answers: dict[int, Sequence[Answer]] = {}  # by the identity of a write
         self.gateway = ""
         self.known = 0  # the watermark that Redis was last heard to have
         self.cursor = 0  # Redis has answered all rows up to here
@@ -110,23 +107,30 @@ class Journal:
         async with self._reading:
             self._file_reader.close()
 
-    async def write(
-        self, jobs: Sequence[NewJob], accepted_ms: int, answers: Sequence[Answer]
-    ) -> list[Written]:
+    def write(self, pending: Pending, accepted_ms: int, on_disk: Callable[[Pending], None]) -> None:
         """Put jobs on disk, all or none; an id that is here already stays as it is.
 
-        `answers` are where what Redis says of each goes. Raises DiskRefused. Whatever becomes of
-        the caller, the reader is told of what was written.
+        `pending` fails with DiskRefused, or `on_disk` is called. Whatever becomes of who waits,
+        the reader is told of what was written.
         """
+        jobs = pending.jobs
         encoded = [_encode(job) for job in jobs]
         size = sum(map(len, encoded)) + len(jobs) * ROW_BYTES
         self._spool(len(jobs), size)  # at once: those who come meanwhile see that the room is taken
-        wish = Write(jobs, encoded, accepted_ms)
-        self._answers[id(wish)] = answers
-        answer = self._commits.put(wish)
         self.pending += len(jobs)
-        answer.add_done_callback(lambda done: self._written(done, wish, size))
-        return cast(list[Written], await asyncio.shield(answer))
+        wish = Write(jobs, encoded, accepted_ms)
+
+        def written(answer: object) -> None:
+            self.pending -= len(jobs)
+            if isinstance(answer, Exception):
+                self._spool(-len(jobs), -size)
+                pending.fail(answer)
+                return
+            pending.written = cast(list[Written], answer)
+            self._offer(pending, wish, size)
+            on_disk(pending)
+
+        self._commits.put(wish, written)
 
     def note(self, row: Row, fate: Fate) -> None:
         """Have it written down what became of a row."""
@@ -139,13 +143,13 @@ class Journal:
         self.kept += 1
         self.cursor = max(self.cursor, row.sequence)
 
-    def answered(self, row: Row) -> None:
-        """Redis has answered this row, the next one above the cursor."""
-        if row.sequence > self.cursor:
-            self._spool(-1, -row.size)
-            self.shipped += 1
-            self.shipped_bytes += row.size
-            self.cursor = row.sequence
+    def answered(self, rows: Sequence[Row]) -> None:
+        """Redis has answered these rows, the next ones above the cursor."""
+        sizes = [row.size for row in rows if row.sequence > self.cursor]
+        self._spool(-len(sizes), -sum(sizes))
+        self.shipped += len(sizes)
+        self.shipped_bytes += sum(sizes)
+        self.cursor = max(self.cursor, rows[-1].sequence)
 
     def save_cursor(self) -> None:
         """Have it written down how far Redis has answered."""
@@ -163,7 +167,18 @@ class Journal:
     async def drop(self, upto: int) -> None:
         """Delete rows up to a sequence, some thousands at most; the next call goes on."""
         if min(upto, self.cursor) > self.dropped:
-            await asyncio.wait([self._commits.put(Drop(min(upto, self.cursor)))])
+            done = asyncio.Event()
+
+            def dropped(answer: object) -> None:
+                if not isinstance(answer, Exception):
+                    count, size = cast(tuple[int, int], answer)
+                    self.shipped = max(0, self.shipped - count)
+                    self.shipped_bytes = max(0, self.shipped_bytes - size)
+                    self.dropped = self._commits.file.dropped
+                done.set()
+
+            self._commits.put(Drop(min(upto, self.cursor)), dropped)
+            await done.wait()
 
     async def to_ship(self, below: int, count: int, size: int) -> list[Row]:
         """The oldest spooled rows below a sequence, of about that size at most."""
@@ -196,37 +211,22 @@ class Journal:
         if not self.spooled:
             self.oldest_ms = 0
 
-    def _written(self, done: "asyncio.Future[object]", wish: Write, size: int) -> None:
-        """Give back the room of what did not become a row."""
-        rows = len(wish.jobs)
-        self.pending -= rows
-        self._answers.pop(id(wish), None)
-        if done.cancelled() or done.exception():
-            self._spool(-rows, -size)
-            return
-        known = sum(not each.fresh for each in cast(list[Written], done.result()))
-        self._spool(-known, -(size * known // rows))
-
-    def _done(self, command: Command, answer: object) -> None:
-        match command:
-            case Write():
-                self._offer(command, cast(list[Written], answer))
-            case Drop():
-                count, size = cast(tuple[int, int], answer)
-                self.shipped = max(0, self.shipped - count)
-                self.shipped_bytes = max(0, self.shipped_bytes - size)
-                self.dropped = self._commits.file.dropped
-
-    def _offer(self, wish: Write, written: Sequence[Written]) -> None:
-        answers = self._answers[id(wish)]
-        rows = zip(written, wish.jobs, wish.encoded, answers, strict=True)
-        for each, job, body, answer in rows:
+    def _offer(self, pending: Pending, wish: Write, size: int) -> None:
+        rows = zip(pending.written, wish.jobs, wish.encoded, strict=True)
+        known = 0
+        for index, (each, job, body) in enumerate(rows):
             if each.fresh:
-                self.oldest_ms = self.oldest_ms or wish.accepted_ms
                 row = Row(each.sequence, wish.accepted_ms, job, len(body) + ROW_BYTES)
-                self.reader.offer(row, answer)
+                self.oldest_ms = self.oldest_ms or wish.accepted_ms
+                self.reader.offer(row, pending, index)
+                continue
+            known += 1
+            if each.same:
+                self.reader.attach(each.sequence, pending, index)
             else:
-                self.reader.attach(each.sequence, answer)
+                pending.expect_less()
+        if known:  # give back the room of what did not become a row
+            self._spool(-known, -(size * known // len(wish.jobs)))
 
 
 def move_aside(path: Path, why: Exception) -> Path:

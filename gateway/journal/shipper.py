@@ -15,7 +15,8 @@ import msgspec
 from mode import Service
 
 from gateway.journal.file import Fate, Row
-from gateway.journal.journal import Answer, Journal
+from gateway.journal.journal import Journal
+from gateway.journal.pending import Pending, Said
 from gateway.journal.watermark import Course, compare
 from gateway.pressure import Drain, Pressure
 from gateway.problems import is_outage
@@ -65,7 +66,7 @@ class Shipper(Service):
         self._fresh_bytes = 0
         self._behind = True  # the file may hold spooled rows that are older than those
         self._marks: deque[tuple[int, float]] = deque()  # the cursor, and when it stood there
-        self._waiting: dict[int, list[Answer]] = {}
+        self._waiting: dict[int, list[tuple[Pending, int]]] = {}  # by sequence: whose job it is
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._tend_at = 0.0
@@ -75,26 +76,28 @@ class Shipper(Service):
         self.alarms = 0  # how often Redis had lost what it had
         self.gone = 0  # accepted jobs that it lost for good
 
-    def offer(self, row: Row, answer: Answer) -> None:
+    def offer(self, row: Row, pending: Pending, index: int) -> None:
         """Take a row that has just been written, the next one."""
         self._fresh.append(row)
         self._fresh_bytes += row.size
-        self._waiting[row.sequence] = [answer]
+        self._waiting[row.sequence] = [(pending, index)]
         while len(self._fresh) > FRESH_MAX or self._fresh_bytes > FRESH_BYTES_MAX:
             self._leave_oldest()
             self._behind = True
         self._wake.set()
 
-    def attach(self, sequence: int, answer: Answer) -> None:
-        """Wait for a row's answer too; cancelled when Redis has given it already."""
+    def attach(self, sequence: int, pending: Pending, index: int) -> None:
+        """Wait for a row's answer too; nothing will be said where Redis has given it already."""
         if sequence <= self._journal.cursor:
-            answer.cancel()
+            pending.expect_less()
         else:
-            self._waiting.setdefault(sequence, []).append(answer)
+            self._waiting.setdefault(sequence, []).append((pending, index))
 
-    def forget(self, sequence: int) -> None:
-        """Nobody waits for this row any more: its caller was told that it is spooled."""
-        self._waiting.pop(sequence, None)
+    def forget(self, sequence: int, pending: Pending) -> None:
+        """This one waits no more for the row: its caller is told that the job is spooled."""
+        others = [each for each in self._waiting.pop(sequence, ()) if each[0] is not pending]
+        if others:
+            self._waiting[sequence] = others
 
     @Service.task
     async def _run(self) -> None:
@@ -184,9 +187,10 @@ class Shipper(Service):
         """Let go of a row in memory: it is shipped, or will be read from the file."""
         self._fresh_bytes -= self._fresh.popleft().size
 
-    def _answered(self, row: Row) -> None:
-        self._journal.answered(row)
-        self.drain.passed(1)
+    def _answered(self, rows: Sequence[Row]) -> None:
+        if rows:
+            self._journal.answered(rows)
+            self.drain.passed(len(rows))
 
     async def _ship(self, rows: Sequence[Row]) -> None:
         try:
@@ -200,12 +204,16 @@ class Shipper(Service):
             else:
                 await self._refused(rows[0], error)
             return
+        told: list[Row] = []
         for row, answer in zip(rows, answers, strict=True):
+            told.append(row)
             if answer.same and not answer.holder:
                 self._tell(row, answer)
-            else:
-                await self._duplicate(row, answer)
-            self._answered(row)
+                continue
+            self._answered(told[:-1])
+            await self._duplicate(row, answer)
+            told = [row]
+        self._answered(told)
 
     async def _submit(self, rows: Sequence[Row]) -> list[Submitted]:
         now_ms = self._to.clock.now_ms()
@@ -217,13 +225,11 @@ class Shipper(Service):
         self._journal.known = max(self._journal.known, highest)
         return answers
 
-    def _tell(self, row: Row, answer: Submitted) -> bool:
+    def _tell(self, row: Row, said: Said) -> bool:
         """Answer those who wait for a row; False when nobody does."""
         told = False
-        for waiting in self._waiting.pop(row.sequence, ()):
-            if not waiting.done():
-                waiting.set_result(answer)
-                told = True
+        for pending, index in self._waiting.pop(row.sequence, ()):
+            told = pending.tell(index, said) or told
         return told
 
     async def _duplicate(self, row: Row, answer: Submitted) -> None:
@@ -246,14 +252,9 @@ class Shipper(Service):
             raise Unavailable(f"Redis refuses every submit: {every}") from every
         extra = {"job_id": row.job.id, "reason": str(error)}
         log.error("Redis refuses a job", extra=extra)
-        told = False
-        for waiting in self._waiting.pop(row.sequence, ()):
-            if not waiting.done():
-                waiting.set_exception(error)
-                told = True
-        if told:
+        if self._tell(row, error):
             self._journal.note(row, Fate.TOLD)
-            self._answered(row)
+            self._answered([row])
         else:
             await self._record(row, str(error))
 
@@ -267,7 +268,7 @@ class Shipper(Service):
             self._journal.keep(row, reason)
         else:
             self._journal.note(row, Fate.DUPLICATE)
-            self._answered(row)
+            self._answered([row])
 
     # ------------------------------------------------------------------ watermark, what is safe
 

@@ -208,11 +208,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_closed_journal_refuses(tmp_path: Path) -> None:
-    commits = GroupCommit(tmp_path / "a.db", lambda *_: None)
+    commits, told = GroupCommit(tmp_path / "a.db"), list[object]()
     await commits.open()
     await commits.close()
-    with pytest.raises(DiskRefused):
-        await commits.put(None)  # type: ignore[arg-type]
+    commits.put(Cursor(1, 1), told.append)
+    assert [type(answer) for answer in told] == [DiskRefused]
 
 
 async def test_the_survey_tells_of_every_folder(folder: Path) -> None:
@@ -232,6 +232,32 @@ def test_a_sequence_is_never_used_again(tmp_path: Path) -> None:
     file.close()
     file = JournalFile(tmp_path / "a.db")
     assert file.apply([Write([job], [b"x"], 1)]) == [[Written(2, fresh=True)]]
+    file.close()
+
+
+def test_an_id_is_in_the_file_once_whoever_brings_it_again(tmp_path: Path) -> None:
+    """Without a digest nobody is expected to: then the file finds out when it adds the row."""
+    file = JournalFile(tmp_path / "a.db")
+    known, keyed, new = new_job(), new_job(digest="d"), new_job()
+    other = new_job(id=keyed.id, digest="e")
+    file.apply([Write([known, keyed], [b"x"] * 2, 1)])
+    again = [Write([known, other, new], [b"x"] * 3, 2), Cursor(2, 2), Write([new], [b"x"], 3)]
+    assert file.apply(again) == [
+        [Written(1, fresh=False), Written(2, fresh=False, same=False), Written(3, fresh=True)],
+        None,
+        [Written(3, fresh=False)],
+    ]
+    file.close()
+
+
+@pytest.mark.parametrize("count", [1, 64, 65, 700, 1_300])
+def test_any_number_of_jobs_is_one_commit(count: int, tmp_path: Path) -> None:
+    file = JournalFile(tmp_path / "a.db")
+    jobs = [new_job(digest="d" if number % 3 else "") for number in range(count)]
+    [first] = file.apply([Write(jobs, [b"x"] * count, 1)])
+    assert first == [Written(number, fresh=True) for number in range(1, count + 1)]
+    [second] = file.apply([Write(jobs, [b"x"] * count, 1)])
+    assert second == [Written(number, fresh=False) for number in range(1, count + 1)]
     file.close()
 
 
