@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import (
     apps,
@@ -40,7 +40,8 @@ from gateway import (
 )
 from gateway.auth import EVERY_APP
 from gateway.auth import Scope as KeyScope
-from gateway.call import Call, Operation
+from gateway.call import Answer, Call, Operation
+from gateway.heads import AT_ONCE
 from gateway.parts import GatewayParts
 from gateway.problems import MethodNotAllowed, NotFound, problem_response
 from gateway.sse import EventStream
@@ -62,15 +63,22 @@ class SegmentConvertor(StringConvertor):
 register_url_convertor("segment", SegmentConvertor())
 
 
-def build_app(parts: GatewayParts) -> Starlette:
+def build_app(parts: GatewayParts) -> ASGIApp:
     """The gateway's HTTP interface over `parts`, which must be started while it serves."""
     operations = [operation for module in MODULES for operation in module.OPERATIONS]
     operations += openapi.operations(operations)
-    app = Starlette(
-        routes=[Route(resource.route, resource) for resource in resources_of(operations, parts)],
+    resources = resources_of(operations, parts)
+    routed = Starlette(
+        routes=[Route(resource.route, resource) for resource in resources],
         exception_handlers={HTTPException: _unrouted(parts)},
     )
-    app.router.redirect_slashes = False
+    routed.router.redirect_slashes = False
+    exact = {resource.path: resource for resource in resources if "{" not in resource.path}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        """A path without parts that vary is found at once; the others are Starlette's."""
+        await exact.get(scope.get("path", ""), routed)(scope, receive, send)
+
     return app
 
 
@@ -96,14 +104,16 @@ class Resource:
         """Answer one request; whatever goes wrong becomes a problem document."""
         began = time.monotonic()
         method = scope["method"]
-        call = Call(Request(scope, receive), self._parts)
+        call = Call(scope, receive, self._parts)
         try:
             response = await self._respond(method, call)
         except Exception as error:  # the edge: nothing may leave as a bare 500
             response = problem_response(error, scope["path"])
         self._audit(call, method, response)
         answered = time.monotonic()
-        await response(scope, receive, send)
+        at_once = scope.get(AT_ONCE) if type(response) is Answer else None
+        if at_once is None or not at_once(response):
+            await response(scope, receive, send)
         known = method if method in self._operations else UNKNOWN_ROUTE
         ended = answered if isinstance(response, EventStream) else time.monotonic()
         self._parts.metrics.observe(known, self.path, response.status_code, ended - began)
@@ -112,8 +122,8 @@ class Resource:
         operation = self._operations.get(method)
         if operation is None:
             raise MethodNotAllowed(sorted(self._operations))
-        limits.check_expectation(call.request.headers)
-        limits.check_acceptable(call.request.headers, operation.media)
+        limits.check_expectation(call.headers)
+        limits.check_acceptable(call.headers, operation.media)
         if operation.scope is not None:
             await call.identify(operation.scope)
         return await operation.run(call)
@@ -128,7 +138,7 @@ class Resource:
             operation.run.__name__,
             key_id=key.id,
             app=key.app,
-            subject=",".join(call.request.path_params.values()) or made,
+            subject=",".join(call.names.values()) or made,
             **{"from": call.address, "status": response.status_code, **call.noted},
         )
 

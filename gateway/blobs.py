@@ -7,7 +7,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
-from starlette.datastructures import Headers
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
@@ -17,6 +16,7 @@ from gateway.blob_keeper import BlobKeeper
 from gateway.blob_link import check_signed
 from gateway.blob_store import BlobRecord, BlobStore, Coming
 from gateway.call import JSON, Call, Operation, answer
+from gateway.heads import Heads
 from gateway.limits import Disconnected
 from gateway.problems import LengthRequired, RangeRefused, TooSlow
 from gateway.rate import BYTES
@@ -51,9 +51,9 @@ async def put_blob(call: Call) -> Response:
     """
     keeper = keeper_of(call)
     app = app_of(call.key, None)
-    size = declared(call.request.headers, keeper.max_bytes)
+    size = declared(call.headers, keeper.max_bytes)
     await call.parts.rates.spend(app, BYTES, size)
-    coming = Coming(app, size, media_of(call.request.headers))
+    coming = Coming(app, size, media_of(call.headers))
     record = await keeper.store.put(coming, arriving(call, size))
     return answer(view_of(record), 201, {"location": f"/v1/blobs/{record.id}"})
 
@@ -64,7 +64,7 @@ async def read_blob(call: Call) -> Response:
     record = await keeper.store.find(call.name("id"))
     if record is None or not sees(call.key, record.app):
         raise UnknownBlob(f"there is no blob {call.name('id')[:100]}")
-    return BlobResponse(record, keeper.store, call.request.headers)
+    return BlobResponse(record, keeper.store, call.headers)
 
 
 async def read_blob_signed(call: Call) -> Response:
@@ -73,15 +73,15 @@ async def read_blob_signed(call: Call) -> Response:
     record = await keeper.store.find(call.name("id"))
     if record is None:
         raise UnknownBlob(f"there is no blob {call.name('id')[:100]}")
-    return BlobResponse(record, keeper.store, call.request.headers)
+    return BlobResponse(record, keeper.store, call.headers)
 
 
 async def put_result_signed(call: Call) -> Response:
     """Keep a result that is too large for Redis, for a worker with a signed URL."""
     keeper = signed_keeper(call)
     query = call.request.query_params
-    size = declared(call.request.headers, keeper.max_bytes)
-    media = media_of(call.request.headers)
+    size = declared(call.headers, keeper.max_bytes)
+    media = media_of(call.headers)
     coming = Coming(query.get("app", ""), size, media, query.get("job", ""))
     record = await keeper.store.put(coming, arriving(call, size))
     return answer(view_of(record), 201)
@@ -96,7 +96,7 @@ async def result_of(call: Call, job: Job, result: bytes) -> Response:
     record = await keeper.store.find(blob_id)
     if record is None or record.app != job.lane.app:
         raise UnknownBlob("the result is a blob of another gateway, or is gone")
-    return BlobResponse(record, keeper.store, call.request.headers)
+    return BlobResponse(record, keeper.store, call.headers)
 
 
 def view_of(record: BlobRecord) -> BlobView:
@@ -121,7 +121,7 @@ def signed_keeper(call: Call) -> BlobKeeper:
     return keeper
 
 
-def declared(headers: Headers, at_most: int) -> int:
+def declared(headers: Heads, at_most: int) -> int:
     """How much will come. Raises LengthRequired, TooLarge, and InvalidInput for nothing at all."""
     length = headers.get("content-length", "")
     if not length.isdecimal():
@@ -133,7 +133,7 @@ def declared(headers: Headers, at_most: int) -> int:
     return int(length)
 
 
-def media_of(headers: Headers) -> str:
+def media_of(headers: Heads) -> str:
     """The declared kind of content. Raises InvalidInput for what is none."""
     media = headers.get("content-type", "application/octet-stream").strip().lower()
     if not MEDIA.fullmatch(media):
@@ -148,7 +148,7 @@ async def arriving(call: Call, size: int) -> AsyncIterator[bytes]:
     while left:
         try:
             async with asyncio.timeout(limit_s):
-                event = await call.request.receive()
+                event = await call.receive()
         except TimeoutError:
             raise TooSlow(f"nothing of the body arrived for {limit_s:g} s") from None
         if event["type"] == "http.disconnect":
@@ -163,7 +163,7 @@ async def arriving(call: Call, size: int) -> AsyncIterator[bytes]:
 class BlobResponse(StreamingResponse):
     """A blob's bytes, streamed; of a range only those."""
 
-    def __init__(self, record: BlobRecord, store: BlobStore, asked: Headers) -> None:
+    def __init__(self, record: BlobRecord, store: BlobStore, asked: Heads) -> None:
         """Raises RangeRefused."""
         start, end = wanted(asked, record)
         headers = {**SAFE, "etag": f'"{record.sha256}"', "content-length": str(end - start)}
@@ -184,7 +184,7 @@ class BlobResponse(StreamingResponse):
         await send({"type": "http.response.body", "body": b""})
 
 
-def wanted(headers: Headers, record: BlobRecord) -> tuple[int, int]:
+def wanted(headers: Heads, record: BlobRecord) -> tuple[int, int]:
     """The bytes that are asked for: all, or one range of them. Raises RangeRefused."""
     match = RANGE.fullmatch(headers.get("range", ""))
     if match is None or match.groups() == ("", ""):

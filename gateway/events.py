@@ -79,7 +79,7 @@ async def follow_job(call: Call) -> Response:
     it ends after N seconds. 204 tells a browser that it has seen the end and need not come again.
     """
     job = await visible_job(call, call.name("id"))
-    after = last_id(call.request.headers.get("last-event-id", ""))
+    after = last_id(call.headers.get("last-event-id", ""))
     if after and job.state.ended:
         missed, whole = await call.parts.feed.missed(after, Wanted(job.id))
         if whole and not missed:
@@ -96,7 +96,7 @@ async def follow_app(call: Call) -> Response:
     """
     query = call.query(EventsQuery)
     wanted = Wanted(app=app_filter(call.key, query.app) or EVERY_APP)
-    after = last_id(call.request.headers.get("last-event-id", ""))
+    after = last_id(call.headers.get("last-event-id", ""))
     leave = call.parts.viewers.enter(call.key.app)
     return EventStream(AppFrames(call.parts, query, ends_at(call)).frames(wanted, after), leave)
 

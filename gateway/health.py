@@ -43,7 +43,7 @@ async def readyz(call: Call) -> Response:
 async def metrics(call: Call) -> Response:
     """Prometheus' text format. A key of one app sees no other app's series."""
     parts, app = call.parts, ""
-    if call.request.headers.get("authorization") or not _may_scrape_without_key(call):
+    if call.headers.get("authorization") or not _may_scrape_without_key(call):
         await call.identify(Scope.METRICS)
         app = call.key.app if call.key.app != EVERY_APP else ""
     text = await parts.metrics.render(

@@ -7,9 +7,9 @@ import asyncio
 import re
 from typing import TypeVar
 
-from starlette.datastructures import Headers
 from starlette.types import Receive
 
+from gateway.heads import Heads
 from gateway.problems import (
     ExpectationFailed,
     LengthRequired,
@@ -35,12 +35,17 @@ class Disconnected(Rejected):
 
 
 async def read_body(
-    receive: Receive, headers: Headers, *, max_bytes: int, within_s: float
+    receive: Receive, headers: Heads, *, max_bytes: int, within_s: float, here: bool = False
 ) -> bytes:
-    """The whole body, or TooLarge as soon as it is known, for declared and chunked ones alike."""
+    """The whole body, or TooLarge as soon as it is known, for declared and chunked ones alike.
+
+    `here` says that all of it has arrived, so that there is nothing to wait for.
+    """
     declared = headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > LENGTH_DIGITS or int(declared) > max_bytes):
         raise TooLarge(f"the body has {declared[:50]} bytes, the limit is {max_bytes}")
+    if here:
+        return await _receive_body(receive, max_bytes)
     try:
         async with asyncio.timeout(within_s):
             return await _receive_body(receive, max_bytes)
@@ -48,7 +53,7 @@ async def read_body(
         raise TooSlow(f"the body did not arrive within {within_s:g} s") from None
 
 
-def check_json_type(headers: Headers) -> None:
+def check_json_type(headers: Heads) -> None:
     """Raise UnsupportedMediaType unless the body is declared as JSON."""
     declared = headers.get("content-type", "")
     media = declared.partition(";")[0].strip().lower()
@@ -61,8 +66,10 @@ def check_json_type(headers: Headers) -> None:
         raise UnsupportedMediaType("the body is declared as compressed")
 
 
-def check_acceptable(headers: Headers, media: str) -> None:
+def check_acceptable(headers: Heads, media: str) -> None:
     """Raise NotAcceptable when the `Accept` header excludes `media`."""
+    if "accept" not in headers:
+        return
     accept = ",".join(headers.getlist("accept")).lower()
     if accept in ("", "*/*", media) or media == "*/*":  # any kind is answered
         return
@@ -78,14 +85,13 @@ def check_acceptable(headers: Headers, media: str) -> None:
     raise NotAcceptable(f"this path answers {media}")
 
 
-def check_expectation(headers: Headers) -> None:
+def check_expectation(headers: Heads) -> None:
     """Raise ExpectationFailed for an `Expect` that nobody here can fulfil."""
-    expected = headers.get("expect")
-    if expected is not None and expected.strip().lower() != "100-continue":
+    if "expect" in headers and headers.get("expect").strip().lower() != "100-continue":
         raise ExpectationFailed("only 100-continue can be expected")
 
 
-def check_present(headers: Headers) -> None:
+def check_present(headers: Heads) -> None:
     """Raise what is wrong when a body was needed and none came."""
     if "content-length" not in headers and "transfer-encoding" not in headers:
         raise LengthRequired("send a Content-Length, or the body in chunks")

@@ -145,7 +145,7 @@ async def _flow(parts: GatewayParts, name: str) -> FlowCard | None:
 
 def origin_of(call: Call) -> Origin:
     """Where a submit comes from. Raises InvalidInput for an idempotency key that is none."""
-    headers = call.request.headers
+    headers = call.headers
     key = headers.get("idempotency-key", "")
     if key and not KEY_HEADER.fullmatch(key):
         raise InvalidInput("1 to 255 visible ASCII characters", "$.headers.idempotency-key")
@@ -160,7 +160,7 @@ def origin_of(call: Call) -> Origin:
 
 def wait_of(call: Call) -> float | None:
     """The seconds of `Prefer: wait=N`, capped; None without it."""
-    match = WAIT.search(call.request.headers.get("prefer", ""))
+    match = WAIT.search(call.headers.get("prefer", ""))
     return None if match is None else min(float(match[1]), call.parts.settings.wait_max_s)
 
 

@@ -114,7 +114,7 @@ async def resume_schedule(call: Call) -> Response:
 
 async def trigger_schedule(call: Call) -> Response:
     """Make the schedule's job now, beside its ticks; paused or not, whatever else runs."""
-    key = call.request.headers.get("idempotency-key", "")
+    key = call.headers.get("idempotency-key", "")
     if key and not KEY_HEADER.fullmatch(key):
         raise InvalidInput("1 to 255 visible ASCII characters", "$.headers.idempotency-key")
     schedule = found(call, await call.parts.schedules.get(_key(call))).schedule

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import math
 import socket
 from collections.abc import Iterator
 
@@ -115,5 +114,4 @@ def server_config(app: ASGIApp, settings: GatewaySettings, observe: Observe) -> 
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=round(settings.stop_s),
-        timeout_keep_alive=math.ceil(settings.idle_s) + 1,  # ours comes first
     )

@@ -46,7 +46,7 @@ async def follow_tokens(call: Call) -> Response:
     `Prefer: wait=N` the stream ends after N seconds. 204 to one who has seen the end.
     """
     job = await visible_job(call, call.name("id"))
-    after = last_id(call.request.headers.get("last-event-id", ""))
+    after = last_id(call.headers.get("last-event-id", ""))
     if job.state.ended and after.endswith(END):
         return Response(status_code=204)
     leave = call.parts.viewers.enter(call.key.app)
