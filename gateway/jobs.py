@@ -72,7 +72,7 @@ async def submit(call: Call) -> Response:
     await call.admit(1)
     (submitted,) = await accept(call.parts, [job])
     submitted = accepted_as(job, submitted)
-    shadows = await _shade(call, [(job, request.shadow, submitted)])
+    shadows = await _shade(call, [(job, request.shadow, submitted)]) if request.shadow else {}
     wait_s = wait_of(call)
     headers = {"location": f"/v1/jobs/{submitted.id}"}
     if wait_s is not None:

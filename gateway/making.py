@@ -38,7 +38,7 @@ async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> 
         return await _held(parts, plan.job)
     job = await _single(parts, request, origin)
     parts.acceptor.check(job.lane, job.unique)
-    return await _held(parts, job)
+    return await _held(parts, job) if may_refer(job.payload) else job
 
 
 async def make_template(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
@@ -63,7 +63,9 @@ async def _held(parts: GatewayParts, job: NewJob) -> NewJob:
 async def _flow_named(parts: GatewayParts, name: str) -> FlowCard | None:
     """The flow of that name; one that is no processor either may be a moment old."""
     flow = _flows(parts).get(name)
-    if flow is None and await parts.processors.find(name) is None:
+    if flow is not None or name in parts.processors.rows():
+        return flow
+    if await parts.processors.find(name) is None:
         flow = await _flow(parts, name)
     return flow
 
@@ -80,6 +82,9 @@ async def _plan(
 
 
 async def _single(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
+    if request.callback is None:
+        return job_of(request, origin, _catalog(parts, calls_back=False))
+
     async def single(catalog: Catalog) -> NewJob:
         return job_of(request, origin, catalog)
 
@@ -150,17 +155,14 @@ def origin_of(call: Call) -> Origin:
     if key and not KEY_HEADER.fullmatch(key):
         raise InvalidInput("1 to 255 visible ASCII characters", "$.headers.idempotency-key")
     traces = headers.getlist("traceparent")
-    return Origin(
-        app=app_of(call.key, None),
-        idempotency_key=key,
-        now_ms=call.parts.clock.now_ms(),
-        trace=valid_traceparent(traces[0]) if len(traces) == 1 else "",
-    )
+    trace = valid_traceparent(traces[0]) if len(traces) == 1 else ""
+    return Origin(app_of(call.key, None), key, call.parts.clock.now_ms(), trace)
 
 
 def wait_of(call: Call) -> float | None:
     """The seconds of `Prefer: wait=N`, capped; None without it."""
-    match = WAIT.search(call.headers.get("prefer", ""))
+    asked = call.headers.get("prefer")
+    match = WAIT.search(asked) if asked else None
     return None if match is None else min(float(match[1]), call.parts.settings.wait_max_s)
 
 

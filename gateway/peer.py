@@ -36,26 +36,25 @@ def lies_in(address: str, among: Sequence[Network]) -> bool:
 
 def parse(text: str) -> Address | None:
     """An address, an IPv4 one inside IPv6 as IPv4; None for what is none."""
-    return _parsed(text) if len(text) <= ADDRESS_MAX else None
+    return _parsed(text)[0] if len(text) <= ADDRESS_MAX else None
 
 
 @lru_cache(maxsize=PEERS_MAX)
-def _parsed(text: str) -> Address | None:
+def _parsed(text: str) -> tuple[Address | None, str]:
+    """An address, and how it is written; empty for what is none."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
-        return None
+        return None, ""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return mapped or address, str(mapped or address)
 
 
 def address_of(scope: Scope, trusted: Sequence[Network]) -> str:
     """The client's address: the peer's, or behind trusted proxies the one that they saw."""
-    peer = parse((scope.get("client") or ("",))[0])
-    if peer is None:
-        return ""
-    if not any(peer in network for network in trusted):
-        return str(peer)
+    peer, said = _parsed((scope.get("client") or ("",))[0])
+    if peer is None or not any(peer in network for network in trusted):
+        return said
     hops = ",".join(Headers(scope=scope).getlist(FORWARDED_FOR)).split(",")
     for hop in reversed(hops[-HOPS_MAX:]):
         address = parse(hop.strip())

@@ -22,13 +22,15 @@ class PayloadSchemas:
     """Compiled schemas of the newest manifests."""
 
     def __init__(self) -> None:
-        self._compiled: dict[tuple[type, str], tuple[bytes, Validator]] = {}
+        self._compiled: dict[tuple[type, str], tuple[Card, Validator]] = {}
 
     def check(self, card: Card, payload: object, root: str = PAYLOAD) -> None:
         """Raise InvalidFields, with a path for each wrong field, unless `payload` fits.
 
         The paths begin with `root`.
         """
+        if self._validator(card).is_valid(payload):
+            return
         found: list[tuple[str, str]] = []
         for error in self.errors(card, payload):
             if len(found) == FAULTS_MAX:
@@ -49,9 +51,13 @@ class PayloadSchemas:
                 yield error
 
     def _validator(self, card: Card) -> Validator:
-        schema, key = bytes(card.input_schema), (type(card), card.name)
+        key = (type(card), card.name)
         known = self._compiled.get(key)
-        if known is not None and known[0] == schema:
+        if known is not None and known[0] is card:
+            return known[1]
+        schema = bytes(card.input_schema)
+        if known is not None and bytes(known[0].input_schema) == schema:
+            self._compiled[key] = (card, known[1])  # read anew, and the same
             return known[1]
         try:
             # Offline: a schema may not make the gateway fetch what it refers to.
@@ -59,7 +65,7 @@ class PayloadSchemas:
             validator = validator_for(msgspec.json.decode(schema), offline=True, mask=MASK)
         except (ValueError, msgspec.DecodeError) as error:
             raise ConfigError(f"the input schema of {card.name} cannot be used") from error
-        self._compiled[key] = (schema, validator)
+        self._compiled[key] = (card, validator)
         return validator
 
 

@@ -71,24 +71,24 @@ class Patience:
     def __init__(self, limit_s: float, end: Callable[[Pending], None]) -> None:
         self._limit_s = limit_s
         self._end = end
-        self._queue: deque[tuple[float, Pending]] = deque()
+        self._waiting: deque[tuple[float, Pending]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, pending: Pending) -> None:
         """Begin to count."""
-        loop, queue = asyncio.get_running_loop(), self._queue
-        while queue and not queue[0][1].waits:
-            queue.popleft()
-        queue.append((loop.time() + self._limit_s, pending))
+        loop, waiting = asyncio.get_running_loop(), self._waiting
+        while waiting and not waiting[0][1].waits:
+            waiting.popleft()
+        waiting.append((loop.time() + self._limit_s, pending))
         if self._timer is None:
-            self._timer = loop.call_at(queue[0][0], self._look)
+            self._timer = loop.call_at(waiting[0][0], self._look)
 
     def _look(self) -> None:
-        loop, queue = asyncio.get_running_loop(), self._queue
+        loop, waiting = asyncio.get_running_loop(), self._waiting
         self._timer, now = None, loop.time()
-        while queue and (queue[0][0] <= now or not queue[0][1].waits):
-            _, pending = queue.popleft()
+        while waiting and (waiting[0][0] <= now or not waiting[0][1].waits):
+            _, pending = waiting.popleft()
             if pending.waits:
                 self._end(pending)
-        if queue:
-            self._timer = loop.call_at(queue[0][0], self._look)
+        if waiting:
+            self._timer = loop.call_at(waiting[0][0], self._look)
