@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from mode import Service
 
+from gateway.acceptance import AcceptedLines
 from gateway.acceptor import Acceptor, DirectAcceptor
 from gateway.audit import AuditLog
 from gateway.blob_keeper import BlobKeeper
@@ -115,6 +116,7 @@ class GatewayParts(Service):
         self.check_url = check_url
         self.audit = audit or AuditLog()
         self.acceptor = acceptor or DirectAcceptor(stores.broker, settings)
+        self.accepted_lines = AcceptedLines()
         self.feed = Feed(stores.events)
         self.watch = EndingWatch(self.feed, self.read_job, self.clock)
         self.tokens = TokenWatch(stores.tokens)

@@ -12,6 +12,7 @@ import msgspec
 from mode import Service
 from rich.console import Console
 
+from gateway.acceptance import EACH
 from gateway.redaction import redact
 from ops.settings import LogSettings
 from streams.attempt import HELD
@@ -101,17 +102,19 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, message, then the record's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
-        fields = {
+        """The line, or lines, without the last end."""
+        head = {
             "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
         }
-        if record.exc_info:
-            fields["error"] = self.formatException(record.exc_info)
-        return redact(msgspec.json.encode(fields, enc_hook=str).decode())
+        tail = {"error": self.formatException(record.exc_info)} if record.exc_info else {}
+        lines = [
+            msgspec.json.encode({**head, **fields, **tail}, enc_hook=str)
+            for fields in _fields(record)
+        ]
+        return redact(b"\n".join(lines).decode())
 
 
 class TextFormatter(logging.Formatter):
@@ -124,13 +127,15 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The lines, without the last end."""
         at = _moment(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        fields = " ".join(f"{name}={_short(value)}" for name, value in _fields(record).items())
         level = self._painted(f"{record.levelname.lower():{LEVEL_WIDTH}}", record.levelno)
-        line = f"{self._painted(at)} {level} {record.getMessage()}"
-        line = f"{line}  {self._painted(fields)}" if fields else line
+        head = f"{self._painted(at)} {level} {record.getMessage()}"
+        lines = []
+        for fields in _fields(record):
+            said = " ".join(f"{name}={_short(value)}" for name, value in fields.items())
+            lines.append(f"{head}  {self._painted(said)}" if said else head)
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return redact(line)
+            lines.append(self.formatException(record.exc_info))
+        return redact("\n".join(lines))
 
     def _painted(self, text: str, level: int = logging.DEBUG) -> str:
         """In the colour of a level; what is said at no level stands back."""
@@ -214,9 +219,11 @@ def _judged(verdict: object) -> tuple[int, str, dict[str, Any]]:
     return logging.DEBUG, "attempt ended", {}
 
 
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    own = record.__dict__.items()
-    return {name: value for name, value in own if name not in OWN_ATTRIBUTES}
+def _fields(record: logging.LogRecord) -> list[dict[str, Any]]:
+    """What a record says beside its message, for each of its lines: nearly always one."""
+    own = {name: value for name, value in record.__dict__.items() if name not in OWN_ATTRIBUTES}
+    each = own.pop(EACH, ({},))
+    return [{**own, **fields} for fields in each]
 
 
 def _moment(record: logging.LogRecord) -> datetime:

@@ -6,7 +6,6 @@ standard input, and says the CPU seconds that it used.
 """
 
 import asyncio
-import logging
 import socket
 import sys
 import time
@@ -22,7 +21,8 @@ from gateway.sealing import SealSettings
 from gateway.server import GatewayServer
 from gateway.settings import GatewaySettings
 from ops.bench.worker import say
-from ops.settings import RedisSettings, Settings
+from ops.logs import configure
+from ops.settings import LogSettings, RedisSettings, Settings
 from ops.wiring import build_gateway
 from processors.dependencies.guard import GuardSettings
 
@@ -162,8 +162,8 @@ def free_port() -> Iterator[socket.socket]:
 
 def main() -> None:
     """Serve as the arguments say."""
-    logging.basicConfig(level=logging.WARNING)
     folder, url, port = sys.argv[1:]
+    configure(LogSettings(file=str(Path(folder) / "gateway.log")))
     uvloop.run(serve(settings_of(Path(folder), url, int(port))))
 
 

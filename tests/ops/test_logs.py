@@ -1,5 +1,6 @@
 """Lines that machines can read, lines that people can read, and no secrets in either."""
 
+import asyncio
 import io
 import json
 import logging
@@ -8,13 +9,29 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.redaction import redact
+from gateway.acceptance import AcceptedLines
+from gateway.redaction import PATTERNS, redact
 from ops.logs import AttemptLines, configure
 from ops.settings import LogSettings
 from streams.attempt import HELD
 from streams.errors import ConfigError
-from streams.model import Again, Dead, Done, Fault, Lane, Lease, Priority, ResourceClass, Settled
+from streams.model import (
+    Again,
+    Dead,
+    Done,
+    Fault,
+    Lane,
+    Lease,
+    NewJob,
+    Priority,
+    ResourceClass,
+    Settled,
+    State,
+    Submitted,
+)
 from streams.telemetry import (
     AttemptJudged,
     AttemptLog,
@@ -100,6 +117,53 @@ def test_every_end_of_an_attempt_is_told_its_start_on_request_only() -> None:
     life = AttemptStarted(LEASE), AttemptJudged(LEASE, Done(b"1"), 0.0)
     assert len(lines(LogSettings(), *life)) == 1
     assert len(lines(LogSettings(level="debug"), *life)) == 2
+
+
+async def test_each_accepted_job_has_a_line_although_they_are_written_together() -> None:
+    stream, told = io.StringIO(), AcceptedLines()
+    configure(LogSettings(), stream)
+    jobs = [NewJob(f"0-{name}", LANE, b"1", trace=f"00-{name * 32}-b-01") for name in "abc"]
+    told.tell(jobs[:2], [Submitted(job.id, State.WAITING, created=True) for job in jobs[:2]])
+    told.tell(jobs[2:], [Submitted("0-c", State.SPOOLED, created=True)])
+    told.tell(jobs[:1], [Submitted("0-a", State.ACTIVE, created=False)])
+    told.tell(jobs[:1], [Submitted("0-a", State.SPOOLED, created=False, same=False)])
+    assert not stream.getvalue()
+    await asyncio.sleep(0)
+    said = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(one["message"], one["job_id"], one["state"]) for one in said] == [
+        ("job accepted", "0-a", "waiting"),
+        ("job accepted", "0-b", "waiting"),
+        ("job accepted", "0-c", "spooled"),
+        ("the job was there already", "0-a", "active"),
+    ]
+    assert [one["trace_id"] for one in said] == [name * 32 for name in "abca"]
+    assert {(one["app"], one["processor"], one["logger"]) for one in said} == {
+        ("web", "echo", "gateway.acceptance")
+    }
+    configure(LogSettings(format="text"), stream)
+    told.tell(jobs[:2], [Submitted(job.id, State.WAITING, created=True) for job in jobs[:2]])
+    await asyncio.sleep(0)
+    first, second = stream.getvalue().splitlines()[-2:]
+    assert first.replace("0-a", "0-b").replace("a" * 32, "b" * 32) == second
+
+
+SECRETS = st.sampled_from(
+    [
+        *("rn_abc_" + "x" * 20, "RN_ABC_" + "x" * 20, "whsec_" + "A" * 12, "WHSEC_" + "A" * 12),
+        *("Bearer abcdefgh12", "BASIC%20abcdefgh12", "bearer", "ba\u017fic abcdefgh12"),
+        *("redis://:pw@host", "http://a:b@c", "://", "https://host/?token=abc", "&API_KEY=abc"),
+        *("?signature=x", "=", " ", "\u00e6", "plain", "(hidden)"),
+    ]
+)
+
+
+@given(st.lists(SECRETS, max_size=8))
+def test_to_look_before_replacing_hides_no_less(parts: list[str]) -> None:
+    text = "".join(parts)
+    thorough = text
+    for _, pattern, replacement in PATTERNS:
+        thorough = pattern.sub(replacement, thorough)
+    assert redact(text) == thorough
 
 
 def test_a_line_bears_flow_stage_and_trace_where_there_are_some() -> None:
