@@ -58,8 +58,12 @@ class Pending:
     async def ended(self) -> None:
         """Return when there is nothing more to wait for. Raises why they are not on disk."""
         await self._done
-        if self.failure is not None:
-            raise self.failure
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            try:  # without what others who were told the same left on it, nor a cycle to ourselves
+                raise failure.with_traceback(None)
+            finally:
+                del failure
 
 
 class Patience:

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from redis.asyncio import Redis
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from gateway.connection import GuardedConnection
 from gateway.settings import GatewaySettings
 from tests.http.served import Served
 from tests.support.waiting import until
@@ -275,6 +277,53 @@ async def test_requests_in_one_piece_are_answered_in_order(served: Served) -> No
     paths = [b"/healthz", b"/nothing", b"/readyz"]
     one.send(b"".join(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n" for path in paths))
     assert [(await one.answer()).status for _ in paths] == [200, 404, 200]
+    one.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        (b"GET /v1/jobs HTTP/1.1", b""),
+        (b"GET /v1/jobs HTTP/1.1", b"connection: close\r\n"),
+        (b"GET /v1/jobs HTTP/1.0", b""),
+        (b"HEAD /v1/jobs HTTP/1.1", b"connection: close\r\n"),
+        (b"GET /v1/jobs?limit=0 HTTP/1.1", b""),
+    ],
+    ids=["kept", "closed", "old", "head", "refused"],
+)
+async def test_an_answer_in_one_write_is_the_one_in_two(
+    served: Served, line: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = b"authorization: Bearer " + served.key.encode() + b"\r\n"
+
+    async def heard() -> list[bytes]:
+        one = await wire(served)
+        one.send(line, b"\r\n", HOST, key, more, b"\r\n")
+        if b"close" not in more and b"1.1" in line:
+            one.send(b"GET /healthz HTTP/1.1\r\nconnection: close\r\n", HOST, b"\r\n")
+        rows = (await one.closed()).splitlines()
+        return [row for row in rows if not row.startswith(b"date: ")]
+
+    at_once = await heard()
+    monkeypatch.setattr(GuardedConnection, "_answer_at_once", lambda *_: False)
+    assert at_once == await heard()
+
+
+async def test_a_submit_is_answered_in_one_write(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> None:
+        raise AssertionError("the usual way")
+
+    monkeypatch.setattr(RequestResponseCycle, "send", nothing)
+    body = b'{"processor": "echo", "payload": {"text": "hi"}}'
+    head = post(served) + b"content-length: %d\r\n\r\n" % len(body)
+    one = await wire(served)
+    for pieces in ((head + body,), (head, body)):  # the body with its head, or a while after it
+        for piece in pieces:
+            one.send(piece)
+            await until(lambda: one.writer.transport.get_write_buffer_size() == 0, what="sending")
+        assert (await one.answer()).status == 202
     one.writer.close()
 
 
