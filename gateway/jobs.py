@@ -11,7 +11,7 @@ from gateway.auth import Scope, app_filter, sees
 from gateway.blobs import result_of
 from gateway.call import Call, Operation, answer, decode
 from gateway.explain import explain, foretold
-from gateway.making import accepted_as, make_job, origin_of, wait_of
+from gateway.making import accepted_as, make_job, origin_of, plain_job, wait_of
 from gateway.paging import PageQuery, checked_limit, page_of
 from gateway.problems import KeyReused, MalformedJson, RangeRefused, is_outage, problem_of
 from gateway.shadows import shade
@@ -212,7 +212,8 @@ async def _judge(call: Call, item: msgspec.Raw, origin: Origin, index: int) -> J
     try:
         request = decode(item, JobRequest)
         check_payload_size(request.payload, call.parts.settings.body_max_bytes)
-        return Judged(await make_job(call.parts, request, origin), request.shadow)
+        job = plain_job(call.parts, request, origin)
+        return Judged(job or await make_job(call.parts, request, origin), request.shadow)
     except (Rejected, OutOfMemory, ClassFull, Undecided) as error:
         return error
 

@@ -11,7 +11,7 @@ from gateway.parts import GatewayParts
 from gateway.planning import Catalog, Planned, flow_job, job_of, named_flow_job
 from gateway.problems import KeyReused
 from gateway.schemas import PAYLOAD
-from gateway.submission import Origin
+from gateway.submission import Origin, new_job
 from gateway.wire import JobRequest
 from gateway.wire_flows import FlowRequest
 from streams.blobs import may_refer
@@ -28,6 +28,9 @@ T = TypeVar("T")
 
 async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
     """The job of a submit, which may name a flow. Raises what is wrong with it."""
+    job = plain_job(parts, request, origin)
+    if job is not None:
+        return job
     flow = await _flow_named(parts, request.processor)
     if flow is not None:
         if request.shadow is not None:
@@ -39,6 +42,21 @@ async def make_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> 
     job = await _single(parts, request, origin)
     parts.acceptor.check(job.lane, job.unique)
     return await _held(parts, job) if may_refer(job.payload) else job
+
+
+def plain_job(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob | None:
+    """The job of a submit for which all is known, as for nearly every one; None for any other.
+
+    Raises what is wrong with it.
+    """
+    card = parts.processors.rows().get(request.processor)
+    if card is None or request.callback is not None or request.processor in _flows(parts):
+        return None
+    if may_refer(bytes(request.payload)):
+        return None
+    job = new_job(request, origin, card, {}, parts.schemas)
+    parts.acceptor.check(job.lane, job.unique)
+    return job
 
 
 async def make_template(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
@@ -82,9 +100,6 @@ async def _plan(
 
 
 async def _single(parts: GatewayParts, request: JobRequest, origin: Origin) -> NewJob:
-    if request.callback is None:
-        return job_of(request, origin, _catalog(parts, calls_back=False))
-
     async def single(catalog: Catalog) -> NewJob:
         return job_of(request, origin, catalog)
 

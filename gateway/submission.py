@@ -104,7 +104,7 @@ def callback_request(
 
 def check_payload_size(payload: bytes | msgspec.Raw, max_bytes: int) -> None:
     """Raise TooLarge for a payload of a batch that could not have come alone."""
-    if len(bytes(payload)) > max_bytes:
+    if memoryview(payload).nbytes > max_bytes:
         raise TooLarge(f"the payload has more than {max_bytes} bytes")
 
 

@@ -98,22 +98,22 @@ def _opened(file: str) -> logging.Handler:
         raise ConfigError(f"log.file: {error}") from error
 
 
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, message, then the record's own fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, without the last end."""
-        head = {
+        head: dict[str, object] = {
             "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         tail = {"error": self.formatException(record.exc_info)} if record.exc_info else {}
-        lines = [
-            msgspec.json.encode({**head, **fields, **tail}, enc_hook=str)
-            for fields in _fields(record)
-        ]
+        lines = [_encode({**head, **fields, **tail}) for fields in _fields(record)]
         return redact(b"\n".join(lines).decode())
 
 

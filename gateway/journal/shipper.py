@@ -29,7 +29,7 @@ from streams.model import NewJob, Submitted
 
 log = logging.getLogger(__name__)
 
-CALL_JOBS_MAX = 1_000
+CALL_JOBS_MAX = 250  # some 4 ms of Redis, in which others wait and the next ones are made ready
 CALL_BYTES_MAX = 1024 * 1024  # a single larger job still goes as one call
 FRESH_MAX = 4_000  # rows kept in memory on their way; what is older is read from the file
 FRESH_BYTES_MAX = 32 * 1024 * 1024  # of them
