@@ -116,7 +116,6 @@ class GatewayParts(Service):
         self.check_url = check_url
         self.audit = audit or AuditLog()
         self.acceptor = acceptor or DirectAcceptor(stores.broker, settings)
-        self.accepted_lines = AcceptedLines()
         self.feed = Feed(stores.events)
         self.watch = EndingWatch(self.feed, self.read_job, self.clock)
         self.tokens = TokenWatch(stores.tokens)
@@ -125,7 +124,7 @@ class GatewayParts(Service):
         self.rates = Rates(stores.rates, self.app_limits, self.clock)
         self.uses = KeyUses(self.directory, self.keys)
         self.trusted_proxies = networks(settings.trusted_proxies, "$.gateway.trusted_proxies")
-        self.schemas = PayloadSchemas()
+        self.schemas, self.accepted_lines = PayloadSchemas(), AcceptedLines()
         self.metrics = GatewayMetrics()
         self.metrics.registry.register(SpoolMetrics(self.acceptor.spool))
         following = (self.feed, self.tokens, self.watch)
