@@ -14,7 +14,7 @@ PATTERNS = (
         rf"\1{HIDDEN}",
     ),
     (
-        ("whs",),
+        ("whse", "whsk"),
         re.compile(r"(?<![A-Za-z0-9])(whs[ek][a-z]*_)[A-Za-z0-9+/=_-]{8,}"),
         rf"\1{HIDDEN}",
     ),

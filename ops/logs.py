@@ -106,15 +106,19 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, without the last end."""
-        head: dict[str, object] = {
+        head = {
             "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        tail = {"error": self.formatException(record.exc_info)} if record.exc_info else {}
-        lines = [_encode({**head, **fields, **tail}) for fields in _fields(record)]
-        return redact(b"\n".join(lines).decode())
+        own, each = _fields(record)
+        if record.exc_info:
+            own["error"] = self.formatException(record.exc_info)
+        line = _encode({**head, **own})
+        if each:
+            line = b"\n".join([line[:-1] + b"," + _encode(fields)[1:] for fields in each])
+        return redact(line.decode())
 
 
 class TextFormatter(logging.Formatter):
@@ -129,9 +133,10 @@ class TextFormatter(logging.Formatter):
         at = _moment(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
         level = self._painted(f"{record.levelname.lower():{LEVEL_WIDTH}}", record.levelno)
         head = f"{self._painted(at)} {level} {record.getMessage()}"
+        own, each = _fields(record)
         lines = []
-        for fields in _fields(record):
-            said = " ".join(f"{name}={_short(value)}" for name, value in fields.items())
+        for fields in each or ({},):
+            said = " ".join(f"{name}={_short(value)}" for name, value in (own | fields).items())
             lines.append(f"{head}  {self._painted(said)}" if said else head)
         if record.exc_info:
             lines.append(self.formatException(record.exc_info))
@@ -219,11 +224,10 @@ def _judged(verdict: object) -> tuple[int, str, dict[str, Any]]:
     return logging.DEBUG, "attempt ended", {}
 
 
-def _fields(record: logging.LogRecord) -> list[dict[str, Any]]:
-    """What a record says beside its message, for each of its lines: nearly always one."""
+def _fields(record: logging.LogRecord) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a record says beside its message, and what each of its lines does if it has several."""
     own = {name: value for name, value in record.__dict__.items() if name not in OWN_ATTRIBUTES}
-    each = own.pop(EACH, ({},))
-    return [{**own, **fields} for fields in each]
+    return own, own.pop(EACH, [])
 
 
 def _moment(record: logging.LogRecord) -> datetime:

@@ -24,7 +24,7 @@ from gateway.journal.file import (
     Write,
     Written,
 )
-from gateway.journal.pending import Pending
+from gateway.journal.pending import Pending, Place
 from streams.errors import DiskRefused
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,11 @@ _encode = msgspec.msgpack.Encoder().encode
 class Reader(Protocol):
     """Whoever is told of what got on disk, in order of sequence, before the writer is answered."""
 
-    def offer(self, row: Row, pending: Pending, index: int) -> None:
-        """A new row, and whose job it is: the one at `index` of `pending`."""
+    def offer(self, rows: Sequence[Row], places: Sequence[Place]) -> None:
+        """New rows, and whose job each is."""
         ...
 
-    def attach(self, sequence: int, pending: Pending, index: int) -> None:
+    def attach(self, sequence: int, place: Place) -> None:
         """One more who waits for the answer to a row that was there."""
         ...
 
@@ -212,20 +212,22 @@ class Journal:
             self.oldest_ms = 0
 
     def _offer(self, pending: Pending, wish: Write, size: int) -> None:
-        rows = zip(pending.written, wish.jobs, wish.encoded, strict=True)
-        known = 0
-        for index, (each, job, body) in enumerate(rows):
+        accepted_ms, jobs, encoded = wish.accepted_ms, wish.jobs, wish.encoded
+        rows: list[Row] = []
+        places: list[Place] = []
+        for index, each in enumerate(pending.written):
             if each.fresh:
-                row = Row(each.sequence, wish.accepted_ms, job, len(body) + ROW_BYTES)
-                self.oldest_ms = self.oldest_ms or wish.accepted_ms
-                self.reader.offer(row, pending, index)
-                continue
-            known += 1
-            if each.same:
-                self.reader.attach(each.sequence, pending, index)
+                size_of_row = len(encoded[index]) + ROW_BYTES
+                rows.append(Row(each.sequence, accepted_ms, jobs[index], size_of_row))
+                places.append((pending, index))
+            elif each.same:
+                self.reader.attach(each.sequence, (pending, index))
             else:
                 pending.expect_less()
-        if known:  # give back the room of what did not become a row
+        if rows:
+            self.oldest_ms = self.oldest_ms or accepted_ms
+            self.reader.offer(rows, places)
+        if known := len(jobs) - len(rows):  # give back the room of what did not become a row
             self._spool(-known, -(size * known // len(wish.jobs)))
 
 

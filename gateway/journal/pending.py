@@ -66,6 +66,9 @@ class Pending:
                 del failure
 
 
+Place = tuple[Pending, int]  # a job of a submit: the one at that index
+
+
 class Patience:
     """Calls `end` for each that has waited for `limit_s` and still does.
 

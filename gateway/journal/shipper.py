@@ -9,14 +9,14 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import msgspec
 from mode import Service
 
 from gateway.journal.file import Fate, Row
 from gateway.journal.journal import Journal
-from gateway.journal.pending import Pending, Said
+from gateway.journal.pending import Pending, Place, Said
 from gateway.journal.watermark import Course, compare
 from gateway.pressure import Drain, Pressure
 from gateway.problems import is_outage
@@ -66,7 +66,7 @@ class Shipper(Service):
         self._fresh_bytes = 0
         self._behind = True  # the file may hold spooled rows that are older than those
         self._marks: deque[tuple[int, float]] = deque()  # the cursor, and when it stood there
-        self._waiting: dict[int, list[tuple[Pending, int]]] = {}  # by sequence: whose job it is
+        self._waiting: dict[int, list[Place]] = {}  # by sequence: whose job it is
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
         self._tend_at = 0.0
@@ -76,22 +76,23 @@ class Shipper(Service):
         self.alarms = 0  # how often Redis had lost what it had
         self.gone = 0  # accepted jobs that it lost for good
 
-    def offer(self, row: Row, pending: Pending, index: int) -> None:
-        """Take a row that has just been written, the next one."""
-        self._fresh.append(row)
-        self._fresh_bytes += row.size
-        self._waiting[row.sequence] = [(pending, index)]
+    def offer(self, rows: Sequence[Row], places: Sequence[Place]) -> None:
+        """Take rows that have just been written, the next ones."""
+        self._fresh.extend(rows)
+        self._fresh_bytes += sum([row.size for row in rows])
+        for row, place in zip(rows, places, strict=True):
+            self._waiting[row.sequence] = [place]
         while len(self._fresh) > FRESH_MAX or self._fresh_bytes > FRESH_BYTES_MAX:
             self._leave_oldest()
             self._behind = True
         self._wake.set()
 
-    def attach(self, sequence: int, pending: Pending, index: int) -> None:
+    def attach(self, sequence: int, place: Place) -> None:
         """Wait for a row's answer too; nothing will be said where Redis has given it already."""
         if sequence <= self._journal.cursor:
-            pending.expect_less()
+            place[0].expect_less()
         else:
-            self._waiting.setdefault(sequence, []).append((pending, index))
+            self._waiting.setdefault(sequence, []).append(place)
 
     def forget(self, sequence: int, pending: Pending) -> None:
         """This one waits no more for the row: its caller is told that the job is spooled."""
@@ -180,8 +181,7 @@ class Shipper(Service):
             self._behind = head > below  # more may have come, and gone from memory, while we read
         while self._fresh and self._fresh[0].sequence <= self._journal.cursor:
             self._leave_oldest()
-        count = fitting(self._fresh)
-        return [self._fresh[index] for index in range(count)]
+        return [*islice(self._fresh, fitting(self._fresh))]
 
     def _leave_oldest(self) -> None:
         """Let go of a row in memory: it is shipped, or will be read from the file."""
@@ -217,7 +217,10 @@ class Shipper(Service):
 
     async def _submit(self, rows: Sequence[Row]) -> list[Submitted]:
         now_ms = self._to.clock.now_ms()
-        jobs = [as_due(row.job, now_ms - row.accepted_ms) for row in rows]
+        jobs = [
+            as_due(row.job, now_ms - row.accepted_ms) if row.job.delay_ms else row.job
+            for row in rows
+        ]
         highest = rows[-1].sequence
         answers = await self._to.broker.submit(
             jobs, gateway=self._journal.gateway, sequence=highest, known=self._journal.known
@@ -326,8 +329,6 @@ def fitting(rows: Sequence[Row]) -> int:
 
 def as_due(job: NewJob, waited_ms: int) -> NewJob:
     """The job with the rest of its delay: it counts from when the job was accepted."""
-    if not job.delay_ms:
-        return job
     return msgspec.structs.replace(job, delay_ms=max(0, job.delay_ms - max(0, waited_ms)))
 
 
