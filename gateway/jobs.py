@@ -1,5 +1,6 @@
 """Jobs over HTTP: submit, look, wait, cancel, run again."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -54,6 +55,9 @@ from streams.listing import JobFilter
 from streams.model import Cancelled, Job, NewJob, State, Submitted
 
 
+TURN_JOBS = 25  # of a batch, judged in one turn of the loop: others come in between
+
+
 class JobsQuery(PageQuery, frozen=True, kw_only=True):
     """Filters of GET /v1/jobs. `since` and `until` are about when jobs were submitted."""
 
@@ -92,6 +96,8 @@ async def submit_batch(call: Call) -> Response:
     origin = origin_of(call)
     judged: list[Judged | Trouble] = []
     for index, item in enumerate(request.jobs):
+        if index % TURN_JOBS == TURN_JOBS - 1:
+            await asyncio.sleep(0)
         judged.append(await _judge(call, item, origin, index))
     good = [one for one in judged if isinstance(one, Judged)]
     await call.admit(len(good))
