@@ -54,7 +54,6 @@ from streams.errors import (
 from streams.listing import JobFilter
 from streams.model import Cancelled, Job, NewJob, State, Submitted
 
-
 TURN_JOBS = 25  # of a batch, judged in one turn of the loop: others come in between
 
 
