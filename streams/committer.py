@@ -87,7 +87,8 @@ class Committer:
         """Send rounds for ever; `describe` completes a request for work."""
         while True:
             await self._work.wait()
-            await asyncio.sleep(0)  # what ends in this turn of the loop rides along
+            if self._pending:
+                await asyncio.sleep(0)  # what ends in this turn of the loop rides along
             round_ = self._next(describe)
             if round_ is None:
                 self._work.clear()

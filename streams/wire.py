@@ -7,7 +7,8 @@ a pool of connections does not promise that. Every call sent here is a script th
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import hiredis
@@ -68,18 +69,24 @@ class Wire:
             answers = [loop.create_future() for _ in calls]
             self._waiting.extend(answers)
             patience = PATIENCE_S + len(packed) / BYTES_PER_S
-            await _send(link, packed)
-        try:
-            async with asyncio.timeout(patience):
-                replies = [await answer for answer in answers]
-        except TimeoutError as error:
-            await self.close(f"no answer within {patience:.1f} s")
-            raise Unavailable("Redis does not answer in time") from error
+            async with self._patience(patience):
+                await _send(link, packed)
+        async with self._patience(patience):
+            replies = [await answer for answer in answers]
         for reply in replies:
             if isinstance(reply, failures.RedisError):
                 await self.close("a script failed")  # a new connection loads the scripts again
                 raise refusal(reply) from reply
         return replies
+
+    @asynccontextmanager
+    async def _patience(self, seconds: float) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            await self.close(f"no answer within {seconds:.1f} s")
+            raise Unavailable("Redis does not answer in time") from error
 
     async def _connect(self) -> Any:
         with translated():
@@ -88,6 +95,7 @@ class Wire:
             for script in self._scripts:
                 await connection.send_command("SCRIPT", "LOAD", script.text, check_health=False)
                 await connection.read_response()
+        connection.socket_timeout = None  # calls have their own, and this one costs a task a call
         self._connection = connection
         self._connections += 1
         self._reader = asyncio.get_running_loop().create_task(self._read(connection))

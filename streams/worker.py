@@ -14,6 +14,7 @@ import msgspec
 from mode import Service
 
 from streams.attempt import HELD, Attempt
+from streams.bell import Bell
 from streams.blobs import Blobs, NoBlobs
 from streams.broker import Broker
 from streams.committer import ROUNDS, Committer
@@ -33,7 +34,7 @@ from streams.model import (
     Verdict,
 )
 from streams.performer import Performer, Run
-from streams.scripts import Client, text, translated
+from streams.scripts import Client, text
 from streams.telemetry import AttemptJudged, AttemptStarted, LeaseGone, Telemetry
 from streams.tokens import Speaker
 from streams.wire import Wire
@@ -96,7 +97,6 @@ class Worker(Service):
         self.flows = FlowStore(control, broker)
         self._flows_wait = asyncio.Event()
         self._performer = Performer(broker, run, self.flows, journal, blobs or NoBlobs())
-        self._bell = bell
         self._wire = Wire(control, broker.keyspace, broker.scripts)
         self.intakes = {
             name: Intake(name, self._pool(name), slots, ahead_ms=self._ahead_ms(name))
@@ -107,6 +107,11 @@ class Worker(Service):
         self._committer = Committer(
             broker, self._wire, list(self.intakes.values()), self.telemetry, journal
         )
+        self._by_doorbell = {
+            broker.keyspace.key("doorbell_", name): intake for name, intake in self.intakes.items()
+        }
+        flows = broker.keyspace.key("doorbell_", "flows")
+        self._bell = Bell(bell, [flows, *self._by_doorbell])
         for intake in self.intakes.values():
             intake.wake, intake.give_back = self._committer.wake, self._give_back
         self._progress: dict[str, tuple[str, float | None, str]] = {}
@@ -204,30 +209,21 @@ class Worker(Service):
 
     async def _listen(self) -> None:
         """Wait at the doorbells, on a connection of its own, for work and for cancel requests."""
-        keys = self.broker.keyspace
-        flows = keys.key("doorbell_", "flows")
-        after = dict.fromkeys(
-            (flows, *(keys.key("doorbell_", name) for name in self.intakes)), "0-0"
-        )
-        by_key = {keys.key("doorbell_", name): intake for name, intake in self.intakes.items()}
         block_ms = self.broker.settings.poll_ceiling_ms
         while not self.should_stop:
             try:
-                with translated():
-                    reply = await self._bell.xread(after, block=block_ms)
+                rings = await self._bell.wait(block_ms)
             except Exception as error:  # work is looked for every second, bell or not
                 self.log.debug("no answer at the doorbell: %r", error)
                 await asyncio.sleep(0.2)
                 continue
             self._heard_at = time.monotonic()
-            for raw, rows in reply or ():
-                key = text(raw)
-                after[key] = text(rows[-1][0])
-                if key == flows:
+            for doorbell, fields in rings:
+                if intake := self._by_doorbell.get(doorbell):
+                    self._answer_bell(intake, fields)
+                else:
                     self._flows_wait.set()
-                    continue
-                for _, fields in rows:
-                    self._answer_bell(by_key[key], fields)
+            await asyncio.sleep(0)  # the request for work goes out before the next wait
 
     def _answer_bell(self, intake: Intake, fields: Mapping[bytes, bytes]) -> None:
         job_id = text(fields.get(b"cancel"))
@@ -309,7 +305,7 @@ class Worker(Service):
             await asyncio.sleep(stall_s)
             if self.health().contact_age_s > stall_s:
                 await self._wire.close("Redis is silent")
-                await self._bell.connection_pool.disconnect()
+                await self._bell.close()
 
     async def _tidy_journal(self) -> None:
         while not self.should_stop and self._journal is not None:
@@ -368,3 +364,4 @@ class Worker(Service):
         except Unavailable:
             pass  # the janitor of another worker will do it
         await self._wire.close()
+        await self._bell.close()
