@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 
+import msgspec
+
 from ops.bench.figures import Figure
 from ops.bench.stage import LANE, Stage
 from ops.bench.worker import Measured
@@ -38,18 +40,20 @@ async def drain(stage: Stage, slots: int, jobs: int) -> list[Figure]:
     ]
 
 
-async def workers(stage: Stage, jobs: int) -> list[Figure]:
-    """The same by one and by two worker processes."""
-    found = []
-    done = 0
+async def workers(stage: Stage, jobs: int, slots: int, sleep_s: float = 0.0) -> list[Figure]:
+    """The same by one and by two worker processes, of jobs that do nothing or that wait."""
+    found, done = [], 0
+    kind = f"jobs of {1_000 * sleep_s:g} ms" if sleep_s else "jobs"
     for count in (1, 2):
-        await stage.fill(jobs)
+        await stage.fill(jobs, payload=msgspec.json.encode({"sleep_s": sleep_s}))
         done += jobs
-        did = await stage.drain(100, done, count)
+        did = await stage.drain(slots, done, count)
         says = "one worker process" if count == 1 else "two worker processes on one Redis"
-        found.append(Figure(f"jobs/s, {count} of them", rate(did), "jobs/s", says))
+        says = f"{says}, {slots} slots each"
+        found.append(Figure(f"{kind}/s, {count} of them", rate(did), "jobs/s", says))
     gain = found[1].value / found[0].value
-    return [*found, Figure("two against one", gain, "times", "2 where Redis and cores suffice")]
+    what = "2 where Redis and cores suffice"
+    return [*found, Figure(f"{kind}, two against one", gain, "times", what)]
 
 
 async def backlog(stage: Stage, waiting: Sequence[int], jobs: int) -> list[Figure]:

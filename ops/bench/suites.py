@@ -50,7 +50,13 @@ def suites(size: Size) -> Mapping[str, Suite]:
         "backlog": Suite("as more wait", [partial(drains.backlog, waiting=waiting, jobs=jobs)]),
         "lanes": Suite("as lanes grow", [partial(drains.by_lanes, counts=(3, 150), jobs=jobs)]),
         "apps": Suite("as apps grow", [partial(drains.by_apps, counts=(3, 150), jobs=jobs)]),
-        "workers": Suite("one and two", [partial(drains.workers, jobs=jobs)]),
+        "workers": Suite(
+            "one and two",
+            [
+                partial(drains.workers, jobs=jobs, slots=100),
+                partial(drains.workers, jobs=some, slots=10, sleep_s=0.01),
+            ],
+        ),
         "schedules": Suite("many", [partial(crowds.schedules, count=500, jobs=some)]),
         "dead-letters": Suite("many", [partial(crowds.dead_letters, count=jobs, jobs=some)]),
         "flows": Suite("of three stages", [partial(journeys.flows, count=some // 5)]),
