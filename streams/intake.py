@@ -165,22 +165,23 @@ class Intake:
 
     # -------------------------------------------------------------- leases that wait for too long
 
-    def _check_later(self) -> None:
+    def _check_later(self, least_s: float = 0.0) -> None:
         if self._check is None and self._ready:
-            loop = asyncio.get_running_loop()
-            due = self._ready[0][0] + self._ahead_s
-            delay_s = max(due - time.monotonic(), 0.001)
-            self._check = loop.call_later(delay_s, self._check_ready, due)
+            now = time.monotonic()
+            due = max(self._ready[0][0] + self._ahead_s, now + least_s)
+            self._check = asyncio.get_running_loop().call_later(due - now, self._check_ready, due)
 
     def _check_ready(self, due: float) -> None:
         """Give back what should have started by now, unless it was the loop that stood still."""
         self._check = None
-        now = time.monotonic()
-        punctual = now - due < self._ahead_s / 2
-        if punctual and self._ready and self._ready[0][0] + self._ahead_s <= now:
+        late_s = time.monotonic() - due
+        if late_s > self._ahead_s / 2:  # the actors have had no turn either
+            self._check_later(self._ahead_s / 2)
+        elif self._ready and self._ready[0][0] + self._ahead_s <= due + late_s:
             self._longest_s = max(self._longest_s, UNKNOWN_S)
             self._give_back_all()
-        self._check_later()
+        else:
+            self._check_later()
 
     def _give_back_all(self) -> None:
         while self._ready:

@@ -230,9 +230,7 @@ for _, source in ipairs(picked) do
     local found = redis.call('XRANGE', stream_ .. source.lane, source.entry, source.entry)[1]
     lease(found[2][2], source.lane, source.entry, source.pool)
   else
-    if not source.got then deliver(source, worker) end
-    source.given = source.given + 1
-    local entry = source.got[source.given]
+    local entry = drawn(source, worker)
     if entry then lease(entry[2][2], source.lane, entry[1]) end
   end
 end

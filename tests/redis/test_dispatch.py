@@ -70,7 +70,7 @@ def scenes(draw: st.DrawFn) -> Scene:
     ages = st.integers(0, OPEN_MS) | st.sampled_from((0, 120_000, 3_600_000, 1_860_000))
     bases = st.lists(ages.map(lambda age: OPEN_MS - age), min_size=1, max_size=4)
     loads = []
-    for each in draw(st.lists(lanes, unique=True, min_size=1, max_size=6)):
+    for each in draw(st.lists(lanes, unique=True, min_size=1, max_size=12)):
         ordered = tuple(sorted(draw(bases)))
         loads.append(Load(each, draw(st.integers(0, len(ordered))), ordered))
     return Scene(
@@ -80,7 +80,7 @@ def scenes(draw: st.DrawFn) -> Scene:
         draw(st.dictionaries(apps, st.integers(1, 5))),
         draw(st.dictionaries(apps, st.integers(0, 3))),
         draw(st.dictionaries(apps, st.integers(1, 2))),
-        draw(st.integers(1, 12)),
+        draw(st.integers(1, 24)),
         draw(st.sampled_from((("ask", "echo"), ("echo",)))),
         draw(st.dictionaries(apps | st.just(""), st.integers(0, 4))),
     )

@@ -116,26 +116,41 @@ local function lane_parts(lane)
   return found[1], found[2], found[3], found[4], found[5]
 end
 
+-- Adds to fields of a hash; many of them in two commands, whatever their number. With `above_zero`, fields that
+-- come to nothing are dropped.
+local FEW = 2
+
+local function add_all(key, changes, above_zero)
+  local fields, rows, gone = {}, {}, {}
+  for field, change in pairs(changes) do
+    if change ~= 0 then fields[#fields + 1] = field end
+  end
+  local had = #fields > FEW and redis.call('HMGET', key, unpack(fields))
+  for i, field in ipairs(fields) do
+    local sum = had and (had[i] or 0) + changes[field] or redis.call('HINCRBY', key, field, whole(changes[field]))
+    if above_zero and sum <= 0 then
+      gone[#gone + 1] = field
+    elseif had then
+      rows[#rows + 1], rows[#rows + 2] = field, whole(sum)
+    end
+  end
+  if rows[1] then redis.call('HSET', key, unpack(rows)) end
+  if gone[1] then redis.call('HDEL', key, unpack(gone)) end
+end
+
 -- Writes what was gathered: first the counters, then what at_close holds (entries are let go last).
 -- The last call of every script that moves jobs.
 local function close()
+  local states, happened = {}, {}
   for class, changes in pairs(moves) do
-    for state, change in pairs(changes) do
-      if change ~= 0 then redis.call('HINCRBY', counts, class .. '|' .. state, whole(change)) end
-    end
+    for state, change in pairs(changes) do states[class .. '|' .. state] = change end
   end
   for what, lanes in pairs(tallied) do
-    for lane, times in pairs(lanes) do
-      redis.call('HINCRBY', tallies, what .. '|' .. lane, whole(times))
-    end
+    for lane, times in pairs(lanes) do happened[what .. '|' .. lane] = times end
   end
-  for class, changes in pairs(served) do
-    for app, change in pairs(changes) do
-      if change ~= 0 and redis.call('HINCRBY', running_ .. class, app, whole(change)) <= 0 then
-        redis.call('HDEL', running_ .. class, app)
-      end
-    end
-  end
+  add_all(counts, states)
+  add_all(tallies, happened)
+  for class, changes in pairs(served) do add_all(running_ .. class, changes, true) end
   for first = 1, #lines, LINES_MAX do
     redis.call('XADD', events, 'MAXLEN', '~', entries_max, '*',
       'e', table.concat(lines, '\n', first, math.min(first + LINES_MAX - 1, #lines)))
