@@ -10,7 +10,7 @@ from streams.events import Entry, Event, EventReader, parse_entry
 from streams.model import State
 
 BLOCK_MS, COUNT = 1_000, 200
-PACE_S = 0.1  # between two reads: many events are read at once, not each as it comes
+PACE_S = 0.5  # between two reads: many events are read at once, not each as it comes
 AWAY_S = 1.0  # until it looks again for a Redis that is away
 
 log = logging.getLogger(__name__)

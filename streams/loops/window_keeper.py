@@ -3,8 +3,8 @@
 from streams.events import EventReader
 from streams.windows import FRESH_MS, MINUTE_S, Panes, WindowStore, keys_of, recent_of
 
-PAGE = 1_000  # entries
-PAGES_MAX = 20  # in one tick
+PAGE = 200  # entries: what is counted at once holds up the jobs of this worker
+PAGES_MAX = 100  # in one tick
 
 
 class WindowKeeper:
