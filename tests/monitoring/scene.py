@@ -4,6 +4,7 @@ that are refused, flows, two models that take turns, answers that must be mended
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -82,10 +83,12 @@ class Scene:
         await accepted(self.http, "cnc-error-classify", sample("cnc-error-classify"))
         await accepted(self.other, "etyde-set", sample("etyde-set"))  # no word of the model fits
         await accepted(self.other, "steady", {"prompt": "always the same"})
+        other = await accepted(self.other, "steady", {"prompt": f"not as before {time.time_ns()}"})
         await self._flow()
         await until(lambda: self._ended(dead), what="a dead letter", limit_s=20)
         await self.other.post(f"/v1/jobs/{dead}:retry")
         await until(lambda: self._ended(asked), what="an answer", limit_s=20)
+        await until(lambda: self._ended(other), what="an answer of the other model", limit_s=20)
 
     async def batch(self, count: int, processor: str, payload: object) -> str:
         """Submit that many jobs at once; the id of the last."""
