@@ -13,6 +13,7 @@ from mode import Service
 from gateway.blob_link import GatewayBlobs
 from gateway.redaction import redact
 from ops.chores import ManifestPublisher, OllamaWatch
+from ops.collecting import Settled
 from ops.links import Connected, Engine, engine_over, open_redis, place_of
 from ops.logs import AttemptLines
 from ops.metrics import WorkerMetrics
@@ -120,6 +121,7 @@ class WorkerProcess(Service):
         watching = await self._watching()
         self._runtime = Runtime(self._worker, chores, agents=watching, windows=self._windows)
         await self._begin(self._runtime)
+        await self._begin(Settled())
         log.info("worker is ready", extra={"worker": plan.id, "classes": ",".join(sorted(classes))})
 
     async def on_stop(self) -> None:
