@@ -4,6 +4,7 @@ Calls are never repeated by the client: redis-py would by default send one up to
 not every call may be repeated.
 """
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisAway
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from ops.embedded import living_url
 from ops.settings import RedisSettings, Settings, hide_password
@@ -120,15 +122,18 @@ def open_redis(
         pool = BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise ConfigError(f"redis.url: {error}: {hide_password(url)}") from error
-    pool.connection_class = type("Packing", (Packing, pool.connection_class), {})
+    pool.connection_class = type("Direct", (Direct, pool.connection_class), {})
     return Redis.from_pool(pool)
 
 
-class Packing:
-    """A connection whose commands hiredis packs; redis-py does it in Python, argument by argument.
+class Direct:
+    """A connection that takes fewer steps for a command. To be put before redis-py's class.
 
-    To be put before redis-py's class.
+    hiredis packs it (redis-py does that in Python, argument by argument), and it is written in this
+    turn of the loop: `asyncio.wait_for` makes a task of the write before Python 3.12.
     """
+
+    socket_timeout: float | None
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """One command as it is sent."""
@@ -136,6 +141,17 @@ class Packing:
         if " " in name:  # such as CLIENT SETNAME: two words
             args = (*name.split(" "), *args[1:])
         return [pack(args)]
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """Write what is packed, within the connection's time."""
+        limit_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit_s):
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except TimeoutError as error:  # it has disconnected
+            raise RedisTimeout("Timeout writing to socket") from error
+        finally:
+            self.socket_timeout = limit_s
 
 
 def keepalive() -> dict[int, int]:

@@ -33,6 +33,7 @@ def suites(size: Size) -> Mapping[str, Suite]:
     """All suites, in the order in which they run."""
     jobs, some = size.jobs, max(1_000, size.jobs // 4)
     waiting = (min(1_000, size.backlog), size.backlog)
+    long = max(jobs, size.backlog // 10)  # what a worker reads at its start takes it a moment
     drain = [partial(drains.drain, slots=each, jobs=_for(each, jobs)) for each in size.slots]
     return {
         "drain": Suite("waiting jobs, by slots", drain),
@@ -47,7 +48,7 @@ def suites(size: Size) -> Mapping[str, Suite]:
         ),
         "idle": Suite("nothing to do", [partial(journeys.idle, seconds=size.seconds)]),
         "memory": Suite("of Redis, for a job", [partial(arrivals.memory, jobs=jobs)]),
-        "backlog": Suite("as more wait", [partial(drains.backlog, waiting=waiting, jobs=jobs)]),
+        "backlog": Suite("as more wait", [partial(drains.backlog, waiting=waiting, jobs=long)]),
         "lanes": Suite("as lanes grow", [partial(drains.by_lanes, counts=(3, 150), jobs=jobs)]),
         "apps": Suite("as apps grow", [partial(drains.by_apps, counts=(3, 150), jobs=jobs)]),
         "workers": Suite(

@@ -1,17 +1,19 @@
 """What a process does to be cheap changes nothing of what it does."""
 
+import asyncio
 import gc
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from ops.collecting import THRESHOLDS, Settled
-from ops.links import Packing, open_redis
+from ops.links import Direct, open_redis
 from ops.settings import RedisSettings
 
 
-class Packed(Packing, Connection):
+class Packed(Direct, Connection):
     """redis-py's connection with our packing."""
 
 
@@ -47,8 +49,31 @@ async def test_an_opened_client_packs_so(redis_url: str) -> None:
     async with open_redis(RedisSettings(url=redis_url), "test") as client:
         assert isinstance(client, Redis)
         assert await client.ping()
-        assert isinstance(client.connection_pool.make_connection(), Packing)
+        assert isinstance(client.connection_pool.make_connection(), Direct)
         assert await client.client_getname() == "roughneck-test"
+
+
+async def test_a_write_that_nobody_reads_ends_with_its_time() -> None:
+    go, done = asyncio.Event(), asyncio.Event()
+
+    async def read_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await go.wait()
+        while await reader.read(1 << 20):
+            pass
+        writer.close()
+        done.set()
+
+    server = await asyncio.start_server(read_late, "127.0.0.1", 0, limit=1)
+    host, port = server.sockets[0].getsockname()
+    link = Packed(host=host, port=port, socket_timeout=0.2, protocol=2, lib_name="", lib_version="")
+    await link.connect()
+    with pytest.raises(RedisTimeout):
+        await link.send_packed_command(b"x" * 50_000_000, check_health=False)
+    assert not link.is_connected
+    assert link.socket_timeout == 0.2
+    go.set()
+    await done.wait()
+    server.close()
 
 
 async def test_what_is_in_memory_once_a_process_has_started_is_looked_at_no_more() -> None:
