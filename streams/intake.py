@@ -72,6 +72,7 @@ class Intake:
         self._ahead_s = ahead_ms / 1000
         self._longest_s = UNKNOWN_S
         self._let_in_at = 0.0
+        self._spreading = False  # an actor was woken, and the others will be for what it leaves
         self._check: asyncio.TimerHandle | None = None
 
     @property
@@ -120,14 +121,27 @@ class Intake:
             raise
 
     def deliver(self, lease: Lease) -> bool:
-        """Give a lease to an idle actor or keep it for the next. False: it must be handed back."""
-        if self._start(lease):
+        """Give a lease to an idle actor or keep it for the next. False: it must be handed back.
+
+        Of short jobs that come together one actor runs what it can in this turn of the loop; what
+        it leaves wakes the others in the next. To wake one for each costs a fifth more.
+        """
+        if not self._spreading and self._start(lease):
+            if self.ahead:
+                self._spreading = True
+                self._let_in_at = time.monotonic() + TURN_S
+                asyncio.get_running_loop().call_soon(self._spread)
             return True
         if not (self.open and self._ahead_s):
             return False
         self._ready.append((time.monotonic(), lease))
         self._check_later()
         return True
+
+    def _spread(self) -> None:
+        self._spreading = False
+        while self._ready and self._start(self._ready[0][1]):
+            self._ready.popleft()
 
     def _start(self, lease: Lease) -> bool:
         while self._idle and self.running < self.slots:

@@ -112,6 +112,33 @@ async def test_no_more_run_than_there_are_slots_and_the_rest_in_order() -> None:
     assert scene.returned == []
 
 
+async def test_jobs_that_wait_run_at_once_and_jobs_that_do_not_by_one_actor() -> None:
+    scene, go = Scene(slots=3, ahead_ms=60_000), asyncio.Event()
+    ran: list[tuple[int, str]] = []
+
+    async def act(number: int) -> None:
+        while True:
+            job_id = (await scene.intake.pull()).job_id
+            ran.append((number, job_id))
+            if job_id > "job-5":
+                await go.wait()
+            scene.intake.freed(SHORT_S)
+
+    async with asyncio.TaskGroup() as group:
+        actors = [group.create_task(act(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        scene.deliver(1, 2, 3, 4)
+        await until(lambda: len(ran) == 4, what="four jobs to run")
+        assert len({number for number, _ in ran}) == 1
+        scene.deliver(6, 7, 8, 9)
+        await until(lambda: len(ran) == 7, what="all slots to be full")
+        assert (scene.intake.running, scene.intake.held) == (3, 1)
+        go.set()
+        await until(lambda: len(ran) == 8, what="the last one")
+        for actor in actors:
+            actor.cancel()
+
+
 async def test_a_long_attempt_ends_leasing_ahead() -> None:
     scene = Scene(slots=10, ahead_ms=50)
     assert scene.intake.ahead == AHEAD_MAX
