@@ -59,8 +59,12 @@ class Findings(msgspec.Struct):
 
 
 def parsed(lines: Iterable[str]) -> list[Run]:
-    """The runs that a ledger's lines tell of; a last line may be cut off."""
-    found: dict[tuple[str, int, int], Run] = {}
+    """The runs that a ledger's lines tell of; a last line may be cut off.
+
+    After a lost tail a process may run the same attempt of the same job again: that is a run too.
+    """
+    found: list[Run] = []
+    newest: dict[tuple[str, int, int], Run] = {}
     for line in lines:
         parts = line.split()
         if len(parts) != 6:
@@ -69,10 +73,11 @@ def parsed(lines: Iterable[str]) -> list[Run]:
         key = (job_id, int(attempt), int(pid))
         if what == "begin":
             workers = frozenset((int(pid), int(parent)))
-            found[key] = Run(job_id, int(attempt), int(pid), workers, float(at))
-        elif key in found:
-            found[key].ended, found[key].failed = float(at), what == "failed"
-    return sorted(found.values(), key=lambda run: run.began)
+            newest[key] = Run(job_id, int(attempt), int(pid), workers, float(at))
+            found.append(newest[key])
+        elif key in newest:
+            newest[key].ended, newest[key].failed = float(at), what == "failed"
+    return sorted(found, key=lambda run: run.began)
 
 
 def judged(

@@ -69,6 +69,13 @@ def test_what_was_finished_before_the_tail_that_was_lost_must_not_run_again() ->
     assert verdict(AGAIN, hits=[both, later], stored=NEWER, told={"a": [TOLD]}).redone == []
 
 
+def test_a_process_that_runs_the_same_attempt_again_after_a_lost_tail_has_run_twice() -> None:
+    tail = Hit(LOST_TAIL, 5.5, 7.0)
+    lines = [*ONE_RUN, "a 1 begin 10 1 8.0", "a 2 begin 20 2 9.0", "a 2 end 20 2 9.5"]
+    found = verdict(lines, hits=[tail], stored=NEWER)
+    assert (found.runs, found.untrue, found.forgotten) == (3, [], 1)
+
+
 def test_a_run_that_had_been_taken_over_before_its_worker_died_is_no_recovery() -> None:
     lines = [ONE_RUN[0], "a 2 begin 20 2 5.2", "a 2 end 20 2 9.0"]
     assert verdict(lines, hits=[KILL]).recovery_s == []
