@@ -12,7 +12,7 @@ from collections.abc import Callable
 from streams.model import Lease, ResourceClass
 
 OVERLAP_FROM = 32  # slots from which two takes share them, where nothing is leased ahead
-AHEAD_MAX = 256  # leases, whatever the slots
+AHEAD_MAX = 384  # leases, whatever the slots
 AHEAD_SHARE = 0.2  # of the time that a lease may wait: within this it should start
 PARTS = 3  # of what may be held: two on their way, one at work
 TURN_S = 0.005  # an actor that never waits lets others in after this
