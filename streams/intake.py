@@ -15,6 +15,9 @@ OVERLAP_FROM = 32  # slots from which two takes share them, where nothing is lea
 AHEAD_MAX = 384  # leases, whatever the slots
 AHEAD_SHARE = 0.2  # of the time that a lease may wait: within this it should start
 PARTS = 3  # of what may be held: two on their way, one at work
+# Redis writes 64 KiB of an answer at once (NET_MAX_WRITES_PER_EVENT) and then runs what has come in
+# before it writes the rest: a worker would wait for its leases until the next round is done.
+ANSWER_BYTES, LEASE_BYTES = 60_000, 330  # of a take; of one lease in it, its input apart
 TURN_S = 0.005  # an actor that never waits lets others in after this
 UNKNOWN_S = 1.0  # what an attempt is taken to last before any was seen
 FORGET = 0.95  # of the longest attempt, with each that is shorter
@@ -29,14 +32,15 @@ def leases_ahead(slots: int, longest_s: float, ahead_s: float) -> int:
     return min(AHEAD_MAX, int(slots * AHEAD_SHARE * ahead_s / max(longest_s, 1e-6)))
 
 
-def portion(free: int, slots: int, ahead: int, waiting: int) -> int:
+def portion(free: int, slots: int, ahead: int, waiting: int, part_max: int) -> int:
     """How many leases the next take should ask for; 0: better later, with more at once.
 
     `free` is how many may be asked for at all, `waiting` how many are held or on their way beyond
-    what runs. With little work at a time a second take on its way costs more than it gains.
+    what runs, `part_max` how many fit into an answer. With little work at a time a second take on
+    its way costs more than it gains.
     """
     if ahead:
-        part = (slots + ahead) // PARTS
+        part = min(part_max, (slots + ahead) // PARTS)
         return min(free, part) if free >= part or not waiting else 0
     return min(free, slots // 2) if slots >= OVERLAP_FROM else free
 
@@ -71,8 +75,9 @@ class Intake:
         self._ready: deque[tuple[float, Lease]] = deque()  # ahead of their slots, since when
         self._ahead_s = ahead_ms / 1000
         self._longest_s = UNKNOWN_S
+        self._payload_bytes = 0.0  # of an input, of late
         self._let_in_at = 0.0
-        self._spreading = False  # an actor was woken, and the others will be for what it leaves
+        self._spreading = 0  # actors to be woken in the next turn, for what the first leaves
         self._check: asyncio.TimerHandle | None = None
 
     @property
@@ -91,7 +96,8 @@ class Intake:
             return 0
         ahead, waiting = self.ahead, len(self._ready) + self.asked
         free = max(0, min(len(self._idle), self.slots - self.running) + ahead - waiting)
-        wanted = portion(free, self.slots, ahead, waiting)
+        part_max = max(1, int(ANSWER_BYTES / (LEASE_BYTES + self._payload_bytes)))
+        wanted = portion(free, self.slots, ahead, waiting, part_max)
         self.asked += wanted
         if wanted:
             self.dirty = self.hot and wanted < free
@@ -124,11 +130,12 @@ class Intake:
         """Give a lease to an idle actor or keep it for the next. False: it must be handed back.
 
         Of short jobs that come together one actor runs what it can in this turn of the loop; what
-        it leaves wakes the others in the next. To wake one for each costs a fifth more.
+        it leaves wakes others, one, two, four. To wake one for each costs a fifth more.
         """
+        self._payload_bytes += 0.1 * (lease.payload_bytes - self._payload_bytes)
         if not self._spreading and self._start(lease):
             if self.ahead:
-                self._spreading = True
+                self._spreading = 1
                 self._let_in_at = time.monotonic() + TURN_S
                 asyncio.get_running_loop().call_soon(self._spread)
             return True
@@ -139,9 +146,14 @@ class Intake:
         return True
 
     def _spread(self) -> None:
-        self._spreading = False
-        while self._ready and self._start(self._ready[0][1]):
+        """Wake actors for what is left, twice as many as in the turn before."""
+        for _ in range(self._spreading):
+            if not self._ready or not self._start(self._ready[0][1]):
+                self._spreading = 0
+                return
             self._ready.popleft()
+        self._spreading *= 2
+        asyncio.get_running_loop().call_soon(self._spread)
 
     def _start(self, lease: Lease) -> bool:
         while self._idle and self.running < self.slots:
