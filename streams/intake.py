@@ -75,7 +75,7 @@ class Intake:
         self._ready: deque[tuple[float, Lease]] = deque()  # ahead of their slots, since when
         self._ahead_s = ahead_ms / 1000
         self._longest_s = UNKNOWN_S
-        self._payload_bytes = 0.0  # of an input, of late
+        self._payload_bytes = 0.0  # of an input in an answer, of late
         self._let_in_at = 0.0
         self._spreading = 0  # actors to be woken in the next turn, for what the first leaves
         self._check: asyncio.TimerHandle | None = None
@@ -132,7 +132,7 @@ class Intake:
         Of short jobs that come together one actor runs what it can in this turn of the loop; what
         it leaves wakes others, one, two, four. To wake one for each costs a fifth more.
         """
-        self._payload_bytes += 0.1 * (lease.payload_bytes - self._payload_bytes)
+        self._payload_bytes += 0.1 * (len(lease.payload or b"") - self._payload_bytes)
         if not self._spreading and self._start(lease):
             if self.ahead:
                 self._spreading = 1
