@@ -150,6 +150,8 @@ class Direct:
                 await super().send_packed_command(command, check_health)  # type: ignore[misc]
         except TimeoutError as error:  # it has disconnected
             raise RedisTimeout("Timeout writing to socket") from error
+        except RuntimeError as error:  # uvloop's, where a turn ago the other end hung up
+            raise RedisAway(f"Connection closed before a write: {error}") from error
         finally:
             self.socket_timeout = limit_s
 

@@ -82,7 +82,7 @@ class Children:
     def _warm_child(self) -> "Child | None":
         while self._idle:
             child = self._idle.pop()
-            if not child.gone:
+            if child.ready:
                 return child
             child.release()
         return None
@@ -146,6 +146,11 @@ class Child:
     def gone(self) -> bool:
         """Whether the process has ended."""
         return self._exited.is_set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked; its connection may be known to be gone before its process is."""
+        return not (self.gone or self._writer.is_closing() or self._reader.at_eof())
 
     async def run(self, request: Request, attempt: Attempt) -> Succeeded | Failed:
         """Send the request; pass on what the processor says; return how it ended."""

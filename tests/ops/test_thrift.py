@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
+from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 from redis.asyncio import Redis
 from redis.asyncio.connection import Connection
+from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from ops.collecting import THRESHOLDS, Settled
@@ -75,6 +78,21 @@ async def test_a_write_that_nobody_reads_ends_with_its_time() -> None:
     go.set()
     await done.wait()
     server.close()
+
+
+def test_a_write_after_the_other_end_hung_up_says_that_the_link_is_gone(redis_url: str) -> None:
+    async def write() -> None:
+        host, port = urlsplit(redis_url).netloc.split(":")
+        link = Packed(host=host, port=int(port))
+        await link.connect()
+        assert link._writer is not None
+        link._writer.transport.abort()
+        await asyncio.sleep(0.01)  # only then uvloop has closed it
+        with pytest.raises(RedisAway):
+            await link.send_packed_command(link.pack_command("PING"), check_health=False)
+        assert not link.is_connected
+
+    uvloop.run(write())
 
 
 async def test_what_is_in_memory_once_a_process_has_started_is_looked_at_no_more() -> None:

@@ -168,6 +168,23 @@ async def test_a_child_that_died_while_idle_is_replaced():
         assert (await run(host, "echo", ECHO))["message"] == "hej"
 
 
+def test_a_child_that_hung_up_while_idle_is_replaced_before_its_death_is_known(monkeypatch):
+    async def everything() -> None:
+        async with running_host(QUICK) as host:
+            await run(host, "echo", ECHO)
+            [child] = host._processes._idle
+            with monkeypatch.context() as late:
+                late.setattr(child, "_on_exit", lambda: None)
+                os.kill(child.pid, signal.SIGKILL)
+                await until(child._reader.at_eof, what="the connection to be gone")
+                again = asyncio.ensure_future(run(host, "echo", ECHO))
+                await asyncio.wait([again], timeout=10)
+            child._on_exit()
+            assert (await again)["message"] == "hej"
+
+    uvloop.run(everything())
+
+
 async def test_a_cancelled_attempt_is_over_when_its_process_and_what_it_started_are_gone(tmp_path):
     async with running_host(QUICK) as host:
         running, pids = await started(host, "stubborn", tmp_path)
