@@ -39,6 +39,7 @@ Argument = str | bytes | int | float
 STATES = {str(state): state for state in State}  # quicker than the enumeration's own look-up
 FAULT_MAX = 2_000  # characters kept of a fault's message
 TRIM_MAX = 1_000  # flows of one app that one round looks at
+BARE = ("0", "", "", "", "")  # of a lease that does not say: failures, tags, trace, flow, stage
 
 
 class Broker:
@@ -90,39 +91,40 @@ class Broker:
 
     def taken(self, call: Take, reply: Sequence[Any]) -> Taken:
         """The answer of take.lua to `call`."""
-        status, again, *rows = reply
+        status, again, *told = reply
         ceiling = self.settings.poll_ceiling_ms
         return Taken(
-            leases=[self._lease(row, call) for row in rows],
+            leases=[self._lease(row, payload, call) for row, payload in pairs(told)],
             look_again_ms=ceiling if again < 0 else min(again, ceiling),
             stale=status == b"stale",
             paused=status == b"paused",
         )
 
-    def _lease(self, row: Sequence[bytes], call: Take) -> Lease:
-        lane = text(row[2])
+    def _lease(self, row: bytes, payload: bytes | None, call: Take) -> Lease:
+        job, token, lane, entry, attempt, limits, at, size, *more = row.decode().split("\t")
+        failures, tags, trace, flow, stage = more or BARE
         known = self._lanes.get(lane) or self._lanes.setdefault(lane, Lane.parse(lane))
-        attempts_max, timeout_ms, backoff_ms, backoff_max_ms, *fresh = map(int, row[6].split())
+        attempts_max, timeout_ms, backoff_ms, backoff_max_ms, *fresh = map(int, limits.split())
         return Lease(
-            job_id=text(row[0]),
-            token=text(row[1]),
+            job_id=job,
+            token=token,
             lane=known,
-            entry_id=text(row[3]),
+            entry_id=entry,
             pool=call.pool,
-            attempt=int(row[4]),
-            failures=int(row[5]),
+            attempt=int(attempt),
+            failures=int(failures),
             attempts_max=attempts_max,
             timeout_ms=timeout_ms,
             backoff_ms=backoff_ms,
             backoff_max_ms=backoff_max_ms,
-            submitted_ms=int(row[7]),
-            payload_bytes=int(row[8]),
-            tags=tuple(text(row[9]).split()),
-            trace=text(row[10]),
-            payload=row[11],
+            submitted_ms=int(at),
+            payload_bytes=int(size),
+            tags=tuple(tags.split()),
+            trace=trace,
+            payload=payload,
             fresh=bool(fresh),
-            flow=text(row[12]) if len(row) > 12 else "",
-            stage=text(row[13]) if len(row) > 12 else "",
+            flow=flow,
+            stage=stage,
         )
 
     async def renew(self, worker: str, leases: Iterable[tuple[str, str]], lease_ms: int) -> Renewed:

@@ -24,7 +24,7 @@ from streams.flow_record import (
     summary_of,
     unplanted,
 )
-from streams.inspector import JOB_FIELDS, job_of
+from streams.inspector import JOB_FIELDS, job_of, result_of
 from streams.keyspace import Keyspace
 from streams.leasing import parse_lease
 from streams.model import Fault, Job, Page, State
@@ -224,8 +224,8 @@ class FlowReader:
         Raises TooLarge for a list of more than RESULT_MAX_BYTES.
         """
         key = self._keys.key("flow_", job.id)
+        stored = await result_of(self._redis, self._keys, job.id)
         with translated():
-            stored: bytes | None = await self._redis.get(self._keys.result(job.id))
             named = text(await self._redis.hget(key, "result"))
         if stored is None or not named.startswith("each "):
             return stored

@@ -89,9 +89,7 @@ class Inspector:
 
     async def result(self, job_id: str) -> bytes | None:
         """A job's result as JSON bytes, or None."""
-        with translated():
-            found: bytes | None = await self._redis.get(self._keys.result(job_id))
-        return found
+        return await result_of(self._redis, self._keys, job_id)
 
     async def payload(self, job_id: str) -> bytes | None:
         """A job's input as JSON bytes, or None."""
@@ -222,6 +220,17 @@ def _of_apps(given: Mapping[str, T], prefix: str) -> list[tuple[str, T]]:
     """What is given for apps under fields that begin so, by app."""
     fields = [field for field in given if field.startswith(prefix)]
     return [(field.removeprefix(prefix), given[field]) for field in fields]
+
+
+async def result_of(redis: Client, keys: Keyspace, job_id: str) -> bytes | None:
+    """A job's result, JSON bytes, or None; a small one is in its record. May raise Unavailable."""
+    with translated():
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.hget(keys.job(job_id), "result")
+            pipe.get(keys.result(job_id))
+            small, large = await pipe.execute()
+    found: bytes | None = large if small is None else small
+    return found
 
 
 def job_of(job_id: str, values: Sequence[Any]) -> Job | None:

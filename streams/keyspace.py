@@ -9,7 +9,7 @@ are the names that script headers use; a trailing `_` marks a prefix to which a 
     tallies          HASH    permanent      `what|lane` → how often that ever happened to its jobs
     job_             HASH    retention      one job's record, by id
     payload_         STRING  with its job   its input
-    result_          STRING  with its job   its result
+    result_          STRING  with its job   its result; a small one is in the record
     staged_          STRING  1 hour         a large result under (job, token) before its settle
     tokens_          STREAM  1 hour         what a job's newest attempt says while it runs
     stream_          STREAM  while in use   one lane's entries

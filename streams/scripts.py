@@ -2,8 +2,10 @@
 
 A script's header is its contract: `uses` names the parts of lua/lib that are put before it, KEYS
 the keys and prefixes that it touches, SETS the settings that it needs, ARGV its arguments in order
-(a last one that ends in `...` takes all that follow). Keys and settings are bound as locals when
-the script is loaded, so that a call carries arguments only; one key travels along for routing.
+(a last one that ends in `...` takes all that follow). Names of keys and settings are replaced by
+what they stand for, so that a call carries arguments only; one key travels along for routing. (As
+locals they would cost: the functions of a script are made anew in each call, and for each local
+that one uses Lua goes through those that others use.)
 """
 
 import hashlib
@@ -23,6 +25,8 @@ from streams.settings import EngineSettings
 
 SECTION = re.compile(r"^-- (uses|KEYS|SETS|ARGV) +(.*)$")
 CONTINUED = re.compile(r"^--       (\S.*)$")
+# A comment or a string, to be passed over, or a name; what names a field of a table is none.
+WORD = re.compile(r"""--[^\n]*|'(?:\\.|[^'\\])*'|(?<!\w)(?<![^.]\.)[A-Za-z_]\w*\b(?! =[^=])""")
 # redis.asyncio.Redis. Its annotations promise every shape of reply at once, so replies are narrowed
 # by hand where they arrive.
 Client = Any
@@ -103,13 +107,16 @@ def bind(
     headers = [parse_header(sources[library]) for library in libraries] + [header]
     keys = dict.fromkeys(key for each in headers for key in each.keys)
     used = dict.fromkeys(setting for each in headers for setting in each.sets)
-    lines = [f"local {key} = '{keyspace.key(key)}'" for key in keys]
-    lines += [f"local {setting} = {sets[setting]}" for setting in used]
+    constants = {key: f"'{keyspace.key(key)}'" for key in keys}
+    constants |= {setting: str(sets[setting]) for setting in used}
+    lines = []
     for index, argument in enumerate(header.argv, 1):
         rest = argument.endswith("...")
         value = index if rest else f"ARGV[{index}]"
         lines.append(f"local {argument.removesuffix('...')} = {value}")
-    body = "\n".join([*lines, *(sources[library] for library in libraries), sources[name]])
+    code = "\n".join([*(sources[library] for library in libraries), sources[name]])
+    bound = WORD.sub(lambda word: constants.get(word[0], word[0]), code)
+    body = "\n".join([*lines, bound])
     return Script(name, header.argv, body, hashlib.sha1(body.encode()).hexdigest())
 
 

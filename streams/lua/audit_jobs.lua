@@ -124,7 +124,8 @@ local function check_ended(job)
     say(job.id, 'ended, is due', function() redis.call('ZREM', due_ .. job.class, job.id) end)
   end
   if job.state == 'succeeded' then
-    if redis.call('EXISTS', result_ .. job.id) == 0 then say(job.id, 'no result') end
+    local has = redis.call('HEXISTS', job_ .. job.id, 'result') + redis.call('EXISTS', result_ .. job.id)
+    if has == 0 then say(job.id, 'no result') end
   elseif not job.code then
     say(job.id, 'no error')
   end
@@ -166,7 +167,7 @@ for i = rest, #ARGV do
   if kind == 'hash' then
     local lane = redis.call('HGET', job_ .. id, 'lane')
     if lane and lane_parts(lane) then
-      local job = read_job(id, FIELDS, lane)
+      local job = read_job(id, FIELDS)
       if job then check(job) else say(id, 'no state') end
     else
       say(id, 'no lane')

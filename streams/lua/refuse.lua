@@ -21,7 +21,6 @@ for name, value in pairs({ callback = callback, tags = tags, trace = trace, dige
   if value ~= '' then redis.call('HSET', job_ .. id, name, value) end
 end
 redis.call('SADD', apps, app)
-add_in(moves, class, 'submitted', 1)
 tally('submitted', lane)
 finish({ id = id, lane = lane, class = class, app = app, callback = callback ~= '' and callback or nil },
   'cancelled', code, message)

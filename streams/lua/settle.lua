@@ -27,7 +27,7 @@ local function delay(job, ms, code, message, counts_as_failure)
   redis.call('ZADD', due_ .. job.class, due, job.id)
   redis.call('HSET', job_ .. job.id, 'state', 'delayed', 'due', due, 'code', code, 'error', message,
     'failures', (job.failures or 0) + (counts_as_failure and 1 or 0))
-  move(job.class, job.app, 'active', 'delayed')
+  move(job.lane, 'active', 'delayed')
   tally(counts_as_failure and 'retried' or 'put_back', job.lane)
   event('retrying', job.id, job.lane, 'delayed', job.attempt, 'code=' .. code)
   local head = redis.call('ZRANGE', due_ .. job.class, 0, 0)[1]
@@ -48,7 +48,7 @@ local function park(job)
   let_go(job)
   redis.call('SADD', blocked, job.id)
   redis.call('HSET', job_ .. job.id, 'state', 'blocked')
-  move(job.class, job.app, 'active', 'blocked')
+  move(job.lane, 'active', 'blocked')
   tally('parked', job.lane)
   event('parked', job.id, job.lane, 'blocked', job.attempt)
   local flow = redis.call('HMGET', flow_ .. job.id, 'state', 'left', 'open')
@@ -56,7 +56,7 @@ local function park(job)
 end
 
 local function settle(id, token, kind, amount, first, second)
-  local job = read_job(id, kind == 'done' and DONE or nil)
+  local job = kind == 'done' and read_bare(id) or read_job(id)
   if not job then return 'lost' end
   if job.token == '-' .. token then return 'already' end
   if job.token ~= token then

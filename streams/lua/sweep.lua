@@ -2,7 +2,6 @@
 -- waits for a reclaim that may never come: the slow auditor behind the lease set.
 --
 -- uses  ledger append finish flow
--- SETS  crashes_max  int  deaths of a worker that make a job a dead letter
 -- ARGV  lane   str  the lane to look through
 --       start  str  where the last page ended, - at first
 --       count  int  pending entries to look at
@@ -34,7 +33,7 @@ for _, row in ipairs(pending) do
     elseif tonumber(deadline) <= late_by(job.class) then
       local died = string.sub(job.token or '-', 1, 1) ~= '-'
       if job.cancel or (died and (job.crashes or 0) + 1 >= crashes_max) then
-        end_if_lost(job, crashes_max)
+        end_if_lost(job)
         mended = mended + 1
       end
     end

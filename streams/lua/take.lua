@@ -3,8 +3,7 @@
 -- uses  ledger append finish flow rule dispatch
 -- KEYS  gate    -       deleted first: a write that needs no memory opens the script at maxmemory
 --       calls_  STRING  by worker:pool: the last two calls' numbers and the ids they were given
--- SETS  crashes_max  int   deaths of a worker that make a job a dead letter
---       take_payload_max_bytes    int  payloads in one answer
+-- SETS  take_payload_max_bytes    int  payloads in one answer
 --       payload_inline_max_bytes  int  larger payloads are fetched by the attempt
 -- ARGV  worker     str     consumer
 --       sequence   int     the call's number; the last two again repeat their answers, others are stale
@@ -16,9 +15,9 @@
 --       resident   str     class ollama: the model in memory
 --       models     int     how many models follow; -1: the class has none
 --       rest...    the models, then the processors that the worker has
--- Returns {status, look_again_ms, lease, lease, ...}; status is ok, stale or paused; look_again_ms
--- is -1 when nothing is known; a lease is {id, token, lane, entry, attempt, failures, limits, at,
--- size, tags, trace, payload or false, and of a stage's job flow and stage}.
+-- Returns {status, look_again_ms, lease, payload or false, lease, ...}; status is ok, stale or paused;
+-- look_again_ms is -1 when nothing is known; a lease is id, token, lane, entry, attempt, limits, at, size, a
+-- tab between, and of a job that is not bare or was leased before failures, tags, trace, flow, stage too.
 -- O(lanes of the class + slots), at most LANES_MAX lanes of each priority.
 local LANES_MAX, DUE_MAX, LATE_PAGE, LATE_PAGES, CALL_TTL_MS = 256, 100, 64, 16, 86400000
 
@@ -28,22 +27,26 @@ local reply, granted, call_key = { 'ok', -1 }, {}, calls_ .. worker .. ':' .. po
 
 -- ------------------------------------------------------------ the answer, within its byte budget
 local budget = take_payload_max_bytes
-local payloads, rows = {}, {} -- keys of those that go along, and the rows of the answer they go into
+local payloads, places = {}, {} -- keys of those that go along, and where in the answer they go
 
-local function answer(job)
-  local size = tonumber(job.size)
-  local row = { job.id, job.token, job.lane, job.entry, job.attempt, job.failures or '0',
-    job.limits, job.at, job.size, job.tags or '', job.trace or '', false, job.flow, job.stage }
-  if size <= payload_inline_max_bytes and (size <= budget or #reply == 2) then
-    payloads[#payloads + 1], rows[#rows + 1] = payload_ .. job.id, row
+local function answer(id, size, row)
+  local n = #reply
+  reply[n + 1], reply[n + 2] = row, false
+  size = tonumber(size)
+  if size <= payload_inline_max_bytes and (size <= budget or n == 2) then
+    payloads[#payloads + 1], places[#places + 1] = payload_ .. id, n + 2
     budget = budget - size
   end
-  reply[#reply + 1] = row
+end
+
+local function row_of(job)
+  return table.concat({ job.id, job.token, job.lane, job.entry, job.attempt, job.limits, job.at, job.size,
+    job.failures or '0', job.tags or '', job.trace or '', job.flow or '', job.stage or '' }, '\t')
 end
 
 local function answered()
   if payloads[1] then
-    for i, payload in ipairs(redis.call('MGET', unpack(payloads))) do rows[i][12] = payload end
+    for i, payload in ipairs(redis.call('MGET', unpack(payloads))) do reply[places[i]] = payload end
   end
   return reply
 end
@@ -56,7 +59,7 @@ for recorded, ids in string.gmatch(calls, '(%d+)([^\n]*)\n') do
     for id in string.gmatch(ids, '%S+') do
       n = n + 1
       local job = read_job(id)
-      if job and job.state == 'active' and job.token == token .. '.' .. n then answer(job) end
+      if job and job.state == 'active' and job.token == token .. '.' .. n then answer(id, job.size, row_of(job)) end
     end
     return answered()
   end
@@ -174,7 +177,7 @@ local function reclaim(job, from)
   if not claimed[2][1] or claimed[2][1][1] ~= job.entry then
     redis.call('XCLAIM', stream, 'workers', worker, 0, job.entry, 'FORCE', 'JUSTID')
   end
-  if end_if_lost(job, crashes_max) then return false end
+  if end_if_lost(job) then return false end
   if job.died then
     keep_attempt(job.id, job.attempt, 'lost', now_text)
     tally('lost', job.lane)
@@ -184,9 +187,37 @@ local function reclaim(job, from)
 end
 
 local deadline = whole(now + lease_ms)
+local held_by = '\t' .. pool .. '\t' .. now_text .. '\t' .. worker -- what ends each lease of this call
 
+-- Writes the lease; the job is in no other's hands. Returns its token.
+local function grant(id, lane, entry, attempt, ...)
+  local n = #granted + 1
+  local its_token = token .. '.' .. n
+  granted[n] = id
+  push(leased, pool, deadline, lane .. '|' .. entry)
+  redis.call('HSET', job_ .. id, 'state', 'active', 'lease', attempt .. '\t' .. its_token .. held_by, ...)
+  tally('started', lane)
+  event('active', id, lane, 'active', attempt)
+  return its_token
+end
+
+-- Leases an entry that was just delivered, of a job that was never leased and has nothing but what every job
+-- has: false for any other. Most are like this.
+local function lease_bare(id, lane, entry)
+  local row = redis.call('HMGET', job_ .. id, 'state', 'entry', 'bare', 'lease', 'limits', 'at', 'size')
+  if row[1] ~= 'waiting' or row[2] ~= entry or not row[3] or row[4] then return false end
+  local _, app = lane_parts(lane)
+  move(lane, 'waiting', 'active')
+  spend(app)
+  local its_token = grant(id, lane, entry, '1')
+  answer(id, row[7], id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t1\t' .. row[5] .. '\t' .. row[6]
+    .. '\t' .. row[7])
+  return true
+end
+
+-- Leases a head, whatever it is; one that is no job's place is dropped.
 local function lease(id, lane, entry, from)
-  local job = id and read_job(id, not from and RUN or nil, lane)
+  local job = id and read_job(id)
   if job and job.entry == entry and job.state == 'active' and not from then
     -- The group was made anew and delivered what is leased already: the lease stands.
     redis.call('ZADD', leases_ .. job.pool, 'NX', now, lane .. '|' .. entry)
@@ -200,7 +231,7 @@ local function lease(id, lane, entry, from)
   end
   if not job.attempt and job.expires and tonumber(job.expires) <= now then
     redis.call('XACK', stream_ .. lane, 'workers', entry)
-    return finish(read_job(id), 'expired', 'expired', 'not started in time')
+    return finish(job, 'expired', 'expired', 'not started in time')
   end
   local crashes = {}
   if from then
@@ -210,19 +241,13 @@ local function lease(id, lane, entry, from)
     end
     if is_suspect(tonumber(job.crashes)) then redis.call('HSET', clock_ .. class, 'suspect', id) end
   else
-    move(job.class, job.app, 'waiting', 'active')
+    move(lane, 'waiting', 'active')
     if job.expires then redis.call('ZREM', expiring, id) end
   end
-  granted[#granted + 1] = id
   spend(job.app)
   job.attempt = job.attempt and whole(job.attempt + 1) or '1'
-  job.token = token .. '.' .. whole(#granted)
-  job.pool, job.start, job.worker = pool, now_text, worker
-  push(leased, pool, deadline, lane .. '|' .. entry)
-  redis.call('HSET', job_ .. id, 'state', 'active', 'lease', lease_text(job), unpack(crashes))
-  tally('started', lane)
-  event('active', id, lane, 'active', job.attempt)
-  answer(job)
+  job.token = grant(id, lane, entry, job.attempt, unpack(crashes))
+  answer(id, job.size, row_of(job))
 end
 
 for _, source in ipairs(picked) do
@@ -231,7 +256,8 @@ for _, source in ipairs(picked) do
     lease(found[2][2], source.lane, source.entry, source.pool)
   else
     local entry = drawn(source, worker)
-    if entry then lease(entry[2][2], source.lane, entry[1]) end
+    local id = entry and entry[2][2]
+    if entry and not (id and lease_bare(id, source.lane, entry[1])) then lease(id, source.lane, entry[1]) end
   end
 end
 

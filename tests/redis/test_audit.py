@@ -165,7 +165,7 @@ async def test_an_entry_id_that_was_given_again_is_the_new_jobs(
 @pytest.mark.parametrize(
     ("state", "key", "what"),
     [
-        (State.SUCCEEDED, "result_", "no result"),
+        (State.SUCCEEDED, "result", "no result"),
         (State.SUCCEEDED, "callback_", "no callback"),
         (State.DEAD, "", "no error"),
     ],
@@ -179,7 +179,7 @@ async def test_an_end_that_lacks_what_it_promises_is_said(
             if await redis.hget(name, "job") == job.id.encode():
                 await redis.delete(name)
     elif key:
-        await redis.delete(KEYS.key(key, job.id))
+        await redis.hdel(KEYS.job(job.id), "result")
     else:
         await redis.hdel(KEYS.job(job.id), "code")
     assert await walked(audit, mend=True) == [Misplaced(job.id, what, mended=False)]
@@ -320,7 +320,7 @@ async def test_the_chore_mends_tells_and_counts(
 ) -> None:
     jobs = await one_of_each(broker)
     await damage(redis, jobs, "active:entry deleted")
-    await redis.delete(KEYS.result(jobs[State.SUCCEEDED].id))
+    await redis.hdel(KEYS.job(jobs[State.SUCCEEDED].id), "result")
     chore = Auditor(audit, "w")
     with caplog.at_level(logging.ERROR):
         await chore.tick()
@@ -368,7 +368,7 @@ async def test_a_scrape_tells_what_differs_and_what_was_found(
     assert set(differences.values()) == {0.0}
     assert await scraped("roughneck_audit_walk_timestamp_seconds") == {"": 0.0}
     await damage(redis, jobs, "waiting:entry deleted")
-    await redis.delete(KEYS.result(jobs[State.SUCCEEDED].id))
+    await redis.hdel(KEYS.job(jobs[State.SUCCEEDED].id), "result")
     differences = await scraped("roughneck_audit_difference")
     assert differences['{resource_class="io",what="waiting"}'] == 1
     await Auditor(audit, "w").tick()

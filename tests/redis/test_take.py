@@ -268,6 +268,24 @@ async def test_a_place_without_its_job_is_cleared_away(
     assert (lane.waiting, lane.active) == (0, 1)
 
 
+@pytest.mark.parametrize("tags", [(), ("a",)], ids=["bare", "not bare"])
+async def test_an_entry_that_is_not_its_jobs_place_leases_nothing(
+    redis: "Redis", broker: Broker, inspector: Inspector, tags: tuple[str, ...]
+) -> None:
+    """Such as somebody adds by hand, or a Redis that lost its tail has twice."""
+    ended, waiting = (new_job(tags=tags) for _ in range(2))
+    stream = KEYS.stream(ended.lane.name)
+    await broker.submit([ended])
+    place = await redis.xadd(stream, {"j": ended.id, "t": 0})
+    await redis.xadd(stream, {"j": waiting.id, "t": 0})
+    await broker.submit([waiting])
+    await broker.cancel(ended.id)
+    await redis.hset(KEYS.job(ended.id), "entry", place)
+    assert [lease.job_id for lease in await Hand(broker).take(5)] == [waiting.id]
+    assert await redis.xlen(stream) == 1
+    assert await inspector.audit() == []
+
+
 @pytest.mark.parametrize("held", [False, True])
 async def test_a_group_that_was_destroyed_is_made_anew(
     redis: "Redis", broker: Broker, inspector: Inspector, held: bool
@@ -339,7 +357,6 @@ async def test_a_whole_life_leaves_no_place_behind(redis: "Redis", broker: Broke
     kept = {
         "job",
         "payload",
-        "result",
         "ended",
         "counts",
         "tallies",

@@ -28,7 +28,8 @@ HEADER = """\
 --       rest...  the others
 -- Returns nothing.
 --       not      an argument
-return id
+local row = { counts = counts, [crashes_max] = row.counts .. job_ } -- counts
+return id, 'counts', '\\'counts', crashes_max == crashes_max, job_x
 """
 SOURCES = {
     "poke": HEADER,
@@ -47,17 +48,16 @@ def test_a_header_is_read() -> None:
 
 def test_a_script_is_its_bindings_its_libraries_and_itself() -> None:
     script = bind("poke", SOURCES, Keyspace("t"), SETS)
-    assert script.text.splitlines()[:8] == [
-        "local counts = '{t}:counts'",
-        "local job_ = '{t}:job:'",
-        "local events_max = 100000",
-        "local crashes_max = 3",
+    assert script.text.splitlines()[:4] == [
         "local id = ARGV[1]",
         "local rest = 2",
         "-- one: first.",
         "-- KEYS  counts  HASH  class",
     ]
-    assert script.text.endswith("return id\n")
+    assert script.text.endswith(
+        "local row = { counts = '{t}:counts', [3] = row.counts .. '{t}:job:' } -- counts\n"
+        "return id, 'counts', '\\'counts', 3 == 3, job_x\n"
+    )
     assert script.text.index("local one") < script.text.index("local two")
     assert len(script.sha) == 40
 

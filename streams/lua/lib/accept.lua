@@ -99,8 +99,7 @@ local function accept(row, i, flow, stage, open)
     seen_apps[app] = true
     redis.call('SADD', apps, app)
   end
-  move(class, app, nil, state)
-  add_in(moves, class, 'submitted', 1)
+  move(lane, nil, state)
   tally('submitted', lane)
   event('submitted', id, lane, state, 0)
   return state, 1
@@ -127,7 +126,7 @@ local function revive(id, to)
     redis.call('HSET', key, 'lease', lease_text(was))
   end
   redis.call('HDEL', key, 'failures', 'crashes', 'code', 'error', 'cancel', 'end', 'prev', 'due',
-    'expires', 'progress', 'note')
+    'expires', 'progress', 'note', 'result')
   redis.call('HSET', key, 'state', to)
   if row[3] then redis.call('HINCRBY', key, 'rounds', 1) end -- its stages are stored anew
   if to == 'waiting' then
@@ -139,7 +138,7 @@ local function revive(id, to)
   redis.call('PERSIST', payload_ .. id)
   redis.call('DEL', result_ .. id)
   redis.call('ZREM', (state == 'dead' and dead_ or ended_) .. app, id)
-  move(class, app, state, to)
+  move(lane, state, to)
   tally('replayed', lane)
   event('submitted', id, lane, to, 0, 'replayed=' .. state)
   return nil

@@ -92,8 +92,7 @@ local function promote(id, class)
   local lane = row[1]
   if row[2] ~= 'delayed' then return end -- nothing that this platform does leaves such a member
   redis.call('HSET', job_ .. id, 'state', 'waiting', 'entry', append(id, lane))
-  local _, app = lane_parts(lane)
-  move(class, app, 'delayed', 'waiting')
+  move(lane, 'delayed', 'waiting')
 end
 
 -- Keeps how an attempt went that another will follow: start, end, worker, how it ended, fraction, note,

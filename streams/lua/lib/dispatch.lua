@@ -69,10 +69,10 @@ do
     return a.model < b.model
   end
 
-  -- Puts an item into an ordered list, behind its equals.
+  -- Puts an item into an ordered list, behind its equals. A list that is long begins at `first`.
   local function put(list, item, before)
-    local low, high = 1, #list + 1
-    if high > 1 and not before(item, list[high - 1]) then low = high end
+    local low, high = list.first or 1, #list + 1
+    if high > low and not before(item, list[high - 1]) then low = high end
     while low < high do
       local middle = math.floor((low + high) / 2)
       if before(item, list[middle]) then high = middle else low = middle + 1 end
@@ -113,13 +113,14 @@ do
         list[#list + 1] = slot
       end
       table.sort(list, order.ages)
+      list.first = 1
       group.by_age = list
     end
-    while list[1] do
-      local slot = list[1]
+    while list[list.first] do
+      local slot = list[list.first]
       local head = slot.sources[1]
       if head and slot.age == head.t and may_start(slot.app) then return head.t end
-      table.remove(list, 1)
+      list.first = list.first + 1
       if head and may_start(slot.app) then
         slot.age = head.t
         put(list, slot, order.ages)
@@ -155,7 +156,7 @@ do
     return found
   end
 
-  -- Whose turn it is in a group in which somebody may start.
+  -- Whose turn it is in a group; nil where nobody may start.
   local function next_slot(group, class)
     local queue = group.queue
     if not queue then
@@ -169,13 +170,14 @@ do
       for i, at in ipairs(served) do turns[unread[i]] = tonumber(at or 0) end
       for _, slot in ipairs(queue) do slot.turn = turns[slot.app] end
       table.sort(queue, order.turns)
+      queue.first = 1
       group.queue = queue
     end
-    while true do
-      local slot = queue[1]
+    while queue[queue.first] do
+      local slot = queue[queue.first]
       local waits = slot.sources[1] and may_start(slot.app)
       if waits and slot.turn == turns[slot.app] then return slot end
-      table.remove(queue, 1)
+      queue.first = queue.first + 1
       if waits then
         slot.turn = turns[slot.app]
         put(queue, slot, order.turns)
@@ -252,10 +254,14 @@ do
     return source.got[source.given]
   end
 
-  -- The one lane that is offered, with its app, if nothing else is: then there is nothing to choose.
-  local function sole_lane()
+  -- The one group that is offered, if there is one and no other: then there is nothing to choose.
+  local function sole_group()
     local name, group = next(groups.by_name)
-    if not name or next(groups.by_name, name) then return nil end
+    return name and not next(groups.by_name, name) and group or nil
+  end
+
+  -- The one lane of a group, with its app.
+  local function sole_lane(group)
     local app, slot = next(group.slots)
     if next(group.slots, app) or #slot.sources > 1 or slot.sources[1].entry then return nil end
     return app, slot.sources[1]
@@ -284,13 +290,15 @@ do
 
   -- The sources to lease from, one per free slot at most, in the order of the rule.
   function pick(class, room, resident, worker)
-    local app, source = sole_lane()
+    local only = sole_group()
+    local app, source
+    if only then app, source = sole_lane(only) end
     if app then return pick_sole(class, room, worker, app, source) end
     local picked, open = {}, clock(class).open
     while #picked < room do
-      local group = choose_group(contenders(resident), resident, open)
-      if not group then break end
-      local slot = next_slot(group, class)
+      local group = only or choose_group(contenders(resident), resident, open)
+      local slot = group and next_slot(group, class)
+      if not slot then break end
       local app, source = slot.app, table.remove(slot.sources, 1)
       if draw(source, worker, room) then
         picked[#picked + 1] = source

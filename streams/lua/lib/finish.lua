@@ -15,14 +15,11 @@
 --       unique_    STRING  by app|name: the job that has this unique key
 -- SETS  retention_ms       int  how long an ended job is kept
 --       dead_retention_ms  int  how long a dead letter is kept
+--       crashes_max        int  deaths of a worker that make a job a dead letter
 --       callback_inline_max_bytes  int  larger results are sent as a link
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
-local RUN = { 'state', 'entry', 'lease', 'limits', 'at', 'size', 'bare' }
-RUN.more = { 'failures', 'expires', 'tags', 'trace', 'flow', 'stage' }
 local advance, stop_stages -- how an end moves a flow: flow.lua defines them
-local DONE = { 'state', 'lane', 'lease', 'entry', 'bare' }
-DONE.more = { 'callback', 'ends', 'flow', 'stage', 'parts', 'unique' }
 local EVERY = { 'state', 'lane', 'entry', 'lease', 'bare', 'failures', 'cancel', 'crashes', 'prev', 'expires',
   'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage', 'parts', 'unique' }
 
@@ -34,16 +31,11 @@ local function read_fields(job, fields)
   end
 end
 
--- A job's record, or the fields of it that are needed (then the lane may be known); nil for none.
--- Most jobs are bare, without any of those in `more`: these are read where the record does not say so, or
--- where the job was leased before. Records written before a lease was one field are not called bare.
-local function read_job(id, fields, lane)
-  local job = { id = id, lane = lane, state = nil, entry = nil, limits = nil, at = nil, size = nil, lease = nil,
-    attempt = nil, token = nil, pool = nil, start = nil, worker = nil, class = nil, app = nil } -- room for them
-  fields = fields or EVERY
-  read_fields(job, fields)
+-- A job's record, or the fields of it that are needed; nil for none.
+local function read_job(id, fields)
+  local job = { id = id }
+  read_fields(job, fields or EVERY)
   if not job.state then return nil end
-  if fields.more and (not job.bare or (fields == RUN and job.lease)) then read_fields(job, fields.more) end
   if job.lease then
     read_lease(job.lease, job)
   elseif not job.bare then
@@ -51,6 +43,17 @@ local function read_job(id, fields, lane)
   end
   job.class, job.app = lane_parts(job.lane)
   return job
+end
+
+-- The record of a job that was leased and is bare, having nothing but what every job has; nil for any other. A
+-- settle needs no more of it.
+local function read_bare(id)
+  local row = redis.call('HMGET', job_ .. id, 'bare', 'state', 'lane', 'entry', 'lease')
+  if not row[1] or not row[5] then return nil end
+  local attempt, token, pool = string.match(row[5], '^(%d+)\t([^\t]*)\t([^\t]*)')
+  local class, app = lane_parts(row[3])
+  return { id = id, state = row[2], lane = row[3], entry = row[4], attempt = attempt, token = token, pool = pool,
+    class = class, app = app }
 end
 
 local leased, freed, released, ended, dead = {}, {}, {}, {}, {}
@@ -157,41 +160,55 @@ local function release(job)
   if window == '0' and redis.call('GET', key) == job.id then redis.call('DEL', key) end
 end
 
--- Ends a job that read_job() returned. `result` is JSON bytes, or nil; `staged` names a staged
+-- Keeps a result, JSON bytes: a small one in the record, which is one command and one key less. Others read
+-- those of stages by their keys.
+local RECORD_RESULT_MAX = 64 -- bytes; a longer value would make the record a table of four times the size
+
+local function keep_result(id, result, keep, fields)
+  if keep and #result <= RECORD_RESULT_MAX then
+    fields[#fields + 1], fields[#fields + 2] = 'result', result
+  elseif keep then
+    redis.call('SET', result_ .. id, result, 'PX', keep)
+  else
+    redis.call('SET', result_ .. id, result)
+  end
+end
+
+-- Ends a job that read_job() or read_bare() returned. `result` is JSON bytes, or nil; `staged` names a staged
 -- result's token instead. The caller has made sure that the job has not ended. What a stage leaves
 -- has no TTL before its flow ends: others may read it.
 local function finish(job, state, code, message, result, staged)
-  local keep = state == 'dead' and KEEP_DEAD or KEEP
+  local id, key, keep = job.id, job_ .. job.id, state == 'dead' and KEEP_DEAD or KEEP
+  if job.flow then keep = nil end
   job.ends = job.ends and job.ends + 1 or 1
   remove(job)
-  local lasting = job.flow ~= nil
   if staged then
-    redis.call('RENAME', staged_ .. job.id .. ':' .. staged, result_ .. job.id)
-    if lasting then redis.call('PERSIST', result_ .. job.id) else redis.call('PEXPIRE', result_ .. job.id, keep) end
+    redis.call('RENAME', staged_ .. id .. ':' .. staged, result_ .. id)
+    if keep then redis.call('PEXPIRE', result_ .. id, keep) else redis.call('PERSIST', result_ .. id) end
   end
   if job.callback then
-    local size = staged and redis.call('STRLEN', result_ .. job.id) or #(result or '')
+    local size = staged and redis.call('STRLEN', result_ .. id) or #(result or '')
     if job.apart then size = callback_inline_max_bytes + 1 end
     record_callback(job, state, code, message, result, size)
   end
-  if result and not staged then
-    if lasting then redis.call('SET', result_ .. job.id, result) else redis.call('SET', result_ .. job.id, result, 'PX', keep) end
-  end
-  redis.call('HSET', job_ .. job.id, 'state', state, 'end', now_text)
-  if job.callback then redis.call('HSET', job_ .. job.id, 'ends', job.ends) end
+  local fields = { 'state', state, 'end', now_text }
+  if result and not staged then keep_result(id, result, keep, fields) end
+  if job.callback then fields[#fields + 1], fields[#fields + 2] = 'ends', job.ends end
   if code and code ~= '' then
-    redis.call('HSET', job_ .. job.id, 'code', code, 'error', message or '')
+    local n = #fields
+    fields[n + 1], fields[n + 2], fields[n + 3], fields[n + 4] = 'code', code, 'error', message or ''
   end
-  if not lasting then
-    redis.call('PEXPIRE', job_ .. job.id, keep)
-    redis.call('PEXPIRE', payload_ .. job.id, keep)
+  redis.call('HSET', key, unpack(fields))
+  if keep then
+    redis.call('PEXPIRE', key, keep)
+    redis.call('PEXPIRE', payload_ .. id, keep)
   end
   if job.unique then release(job) end
-  if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, job.id) end
-  push(state == 'dead' and dead or ended, job.app, now_text, job.id)
-  move(job.class, job.app, job.state, state)
+  if job.expires and job.state ~= 'active' then redis.call('ZREM', expiring, id) end
+  push(state == 'dead' and dead or ended, job.app, now_text, id)
+  move(job.lane, job.state, state)
   tally(state, job.lane)
-  event('ended', job.id, job.lane, state, job.attempt or 0, code and 'code=' .. code)
+  event('ended', id, job.lane, state, job.attempt or 0, code and 'code=' .. code)
   job.state = state
   if job.flow then advance(job, code, message) end
   if job.parts then stop_stages(job, code, message) end
@@ -200,7 +217,7 @@ end
 -- A lease of this job ran out and its worker is silent. Ends the job if somebody cancelled it or
 -- if this was one death too many, and says whether it did. A lease that was handed back (its token
 -- starts with `-`) is no death.
-local function end_if_lost(job, crashes_max)
+local function end_if_lost(job)
   local died = string.sub(job.token or '-', 1, 1) ~= '-'
   job.crashes = (job.crashes or 0) + (died and 1 or 0)
   job.died = died

@@ -82,7 +82,7 @@ function take_step.release(flow, stage)
   if not job or job.state ~= 'blocked' then return end
   redis.call('SREM', blocked, id)
   redis.call('HSET', job_ .. id, 'state', 'waiting', 'entry', append(id, job.lane))
-  move(job.class, job.app, 'blocked', 'waiting')
+  move(job.lane, 'blocked', 'waiting')
   event('released', id, job.lane, 'waiting', 0)
 end
 

@@ -18,23 +18,31 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local function whole(number) return string.format('%d', number) end
 local now_text = whole(now)
 
-local moves, served, clocks, at_close, lines, tallied = {}, {}, {}, {}, {}, {}
+local moved, tallied = {}, {} -- state → state → lane → jobs; what → lane → times
+local clocks, at_close, lines = {}, {}, {}
 
 local function add(sums, key, change)
   sums[key] = (sums[key] or 0) + change
 end
 
 local function add_in(sums, of, key, change)
-  if not sums[of] then sums[of] = {} end
-  add(sums[of], key, change)
+  local its = sums[of]
+  if not its then
+    its = {}
+    sums[of] = its
+  end
+  its[key] = (its[key] or 0) + change
 end
 
--- Counts a job of class and app out of one state and into another; nil is nowhere.
-local function move(class, app, from, to)
-  if from then add_in(moves, class, from, -1) end
-  if to then add_in(moves, class, to, 1) end
-  if from == 'active' then add_in(served, class, app, -1) end
-  if to == 'active' then add_in(served, class, app, 1) end
+-- Counts a job of a lane out of one state and into another; one that comes from nowhere is submitted.
+local function move(lane, from, to)
+  from = from or 'submitted'
+  local tos = moved[from]
+  if not tos then
+    tos = {}
+    moved[from] = tos
+  end
+  add_in(tos, to, lane, 1)
 end
 
 -- Counts, for ever, what happened to a job: submitted, replayed; started, retried, put_back,
@@ -138,17 +146,35 @@ local function add_all(key, changes, above_zero)
   if gone[1] then redis.call('HDEL', key, unpack(gone)) end
 end
 
+-- Adds up what `move` gathered: class → state → jobs, and class → app → active jobs.
+local function sum_moves()
+  local states, served = {}, {}
+  for from, tos in pairs(moved) do
+    for to, lanes in pairs(tos) do
+      for lane, jobs in pairs(lanes) do
+        local class, app = lane_parts(lane)
+        add_in(states, class, from, from == 'submitted' and jobs or -jobs)
+        add_in(states, class, to, jobs)
+        if from == 'active' then add_in(served, class, app, -jobs) end
+        if to == 'active' then add_in(served, class, app, jobs) end
+      end
+    end
+  end
+  return states, served
+end
+
 -- Writes what was gathered: first the counters, then what at_close holds (entries are let go last).
 -- The last call of every script that moves jobs.
 local function close()
-  local states, happened = {}, {}
-  for class, changes in pairs(moves) do
-    for state, change in pairs(changes) do states[class .. '|' .. state] = change end
+  local states, served = sum_moves()
+  local stand, happened = {}, {}
+  for class, changes in pairs(states) do
+    for state, change in pairs(changes) do stand[class .. '|' .. state] = change end
   end
   for what, lanes in pairs(tallied) do
     for lane, times in pairs(lanes) do happened[what .. '|' .. lane] = times end
   end
-  add_all(counts, states)
+  add_all(counts, stand)
   add_all(tallies, happened)
   for class, changes in pairs(served) do add_all(running_ .. class, changes, true) end
   for first = 1, #lines, LINES_MAX do
