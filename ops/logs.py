@@ -18,13 +18,13 @@ from ops.settings import LogSettings
 from streams.attempt import HELD
 from streams.errors import ConfigError
 from streams.keyspace import FLOW
-from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Settled, Stopped
+from streams.model import Again, Dead, Done, HandedBack, Lease, Parked, Stopped
 from streams.telemetry import (
     AgentTold,
     AttemptJudged,
     AttemptLog,
-    AttemptSettled,
     AttemptStarted,
+    ChangedNothing,
     ChoreFailed,
     Happening,
     LeaseGone,
@@ -159,20 +159,21 @@ class AttemptLines:
     def kinds(self) -> list[type[Happening]]:
         """What has a line at the level that is written."""
         starts = self._log.isEnabledFor(logging.DEBUG)
-        kinds = (AttemptJudged, AttemptLog, AgentTold, LeaseGone, AttemptSettled, LinkChanged)
+        kinds = (AttemptJudged, AttemptLog, AgentTold, LeaseGone, ChangedNothing, LinkChanged)
         return [*kinds, ChoreFailed, *([AttemptStarted] if starts else [])]
 
     def __call__(self, happening: Happening) -> None:
         """Write the line of one happening, if it has one."""
         match happening:
             case AttemptJudged(lease, verdict, took_s):
+                if type(verdict) is Done and not self._log.isEnabledFor(logging.INFO):
+                    return  # most are like this
                 level, message, fields = _judged(verdict)
                 if self._log.isEnabledFor(level):
                     self._write(level, message, lease, took_s=round(took_s, 3), **fields)
-            case AttemptSettled(job_id, _, answer):
-                if answer is not Settled.SETTLED:
-                    fields = {"job_id": job_id, "answer": str(answer)}
-                    self._log.info("the verdict changed nothing", extra=fields)
+            case ChangedNothing(job_id, answer):
+                fields = {"job_id": job_id, "answer": str(answer)}
+                self._log.info("the verdict changed nothing", extra=fields)
             case AttemptStarted(lease):
                 self._write(logging.DEBUG, "attempt started", lease)
             case AttemptLog(lease, level, message, fields):

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 
 from streams.model import Lease
 from streams.telemetry import AttemptLog, ModelAsked, Telemetry
+from streams.timing import Limit, Limits
 from streams.usage import NOTHING, Usage
 
 Report = Callable[[Lease, float | None, str], None]
@@ -26,7 +27,9 @@ class Attempt:
         telemetry: Telemetry,
         report: Report,
         say: Say = lambda lease, piece: None,
+        limits: Limits | None = None,
     ) -> None:
+        """`limits` watches over the time of all attempts of a worker."""
         self.lease = lease
         self.payload = lease.payload or b""
         self.why = ""
@@ -36,8 +39,8 @@ class Attempt:
         self._telemetry = telemetry
         self._report = report
         self._say = say
-        self._scope: asyncio.Timeout | None = None
-        self._left_s = lease.timeout_ms / 1000
+        self._limits = limits or Limits()
+        self._limit: Limit | None = None
 
     @property
     def timeout_s(self) -> float:
@@ -47,47 +50,37 @@ class Attempt:
     @property
     def deadline(self) -> float | None:
         """When the time is up, on the event loop's clock; None while it is not running."""
-        return self._scope.when() if self._scope else None
+        return self._limit.when() if self._limit else None
 
-    def scope(self) -> "Scope":
-        """Gives the time limit to run the attempt under: `async with` that."""
-        return Scope(self)
-
-    def begin(self) -> asyncio.Timeout:
-        """Start the attempt's time."""
-        self._scope = asyncio.timeout(0 if self.why else self._left_s)
-        return self._scope
-
-    def over(self) -> None:
-        """The attempt's time does not run any more."""
-        self._scope = None
+    def limit(self) -> Limit:
+        """The time limit to run the attempt under: `with` it the time begins."""
+        left_s = 0 if self.why else self.timeout_s
+        self._limit = Limit(self._limits, asyncio.get_running_loop().time() + left_s)
+        return self._limit
 
     def stop(self, why: str) -> None:
         """End the attempt at its next await: cancelled, lost, stopping."""
         self.why = self.why or why
-        if self._scope is not None and self._scope.when() is not None:
-            self._scope.reschedule(0)
-        elif self._scope is not None:
-            self._left_s = 0
-            self._scope.reschedule(0)
+        if self._limit is not None and self._limit.entered:
+            self._limit.reschedule(0)
 
     @contextmanager
     def untimed(self) -> Iterator[None]:
         """Time spent inside does not count: waiting for the GPU, loading a model."""
-        scope, loop = self._scope, asyncio.get_running_loop()
-        when = scope.when() if scope else None
-        if scope is None or when is None or self.why:
+        limit, loop = self._limit, asyncio.get_running_loop()
+        when = limit.when() if limit else None
+        if limit is None or when is None or self.why:
             yield
             return
         began = loop.time()
-        self._left_s = when - began
-        scope.reschedule(None)
+        left_s = when - began
+        limit.reschedule(None)
         try:
             yield
         finally:
             self.untimed_s += loop.time() - began
-            if not self.why and not scope.expired():
-                scope.reschedule(loop.time() + self._left_s)
+            if not self.why and limit.entered:
+                limit.reschedule(loop.time() + left_s)
 
     def progress(self, fraction: float | None, note: str = "") -> None:
         """Say how far the attempt is, 0 to 1, or None where that is not known."""
@@ -106,18 +99,3 @@ class Attempt:
     def log(self, level: str, message: str, **fields: object) -> None:
         """Write one line to the worker's log, with the job's ids."""
         self._telemetry.emit(AttemptLog(self.lease, level, message, fields))
-
-
-class Scope:
-    """While it is entered, the time of an attempt runs; a generator would be slower."""
-
-    __slots__ = ("_attempt",)
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-
-    def __enter__(self) -> asyncio.Timeout:
-        return self._attempt.begin()
-
-    def __exit__(self, *_: object) -> None:
-        self._attempt.over()

@@ -1,6 +1,7 @@
 """The write path: everything that changes a job's state is one script, called here."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from streams.blobs import PIECE_BYTES, read_whole
@@ -37,6 +38,7 @@ from streams.usage import usage_text
 
 Argument = str | bytes | int | float
 STATES = {str(state): state for state in State}  # quicker than the enumeration's own look-up
+ANSWERS = {answer.encode(): answer for answer in Settled}
 FAULT_MAX = 2_000  # characters kept of a fault's message
 TRIM_MAX = 1_000  # flows of one app that one round looks at
 BARE = ("0", "", "", "", "")  # of a lease that does not say: failures, tags, trace, flow, stage
@@ -104,7 +106,7 @@ class Broker:
         job, token, lane, entry, attempt, limits, at, size, *more = row.decode().split("\t")
         failures, tags, trace, flow, stage = more or BARE
         known = self._lanes.get(lane) or self._lanes.setdefault(lane, Lane.parse(lane))
-        attempts_max, timeout_ms, backoff_ms, backoff_max_ms, *fresh = map(int, limits.split())
+        attempts_max, timeout_ms, backoff_ms, backoff_max_ms, fresh = parse_limits(limits)
         return Lease(
             job_id=job,
             token=token,
@@ -122,7 +124,7 @@ class Broker:
             tags=tuple(tags.split()),
             trace=trace,
             payload=payload,
-            fresh=bool(fresh),
+            fresh=fresh,
             flow=flow,
             stage=stage,
         )
@@ -148,7 +150,7 @@ class Broker:
         A result above `result_inline_max_bytes` must have been staged before.
         """
         answers = await self.scripts.run("settle", *self.settle_row(worker, settlements, mark))
-        return [Settled(text(answer)) for answer in answers]
+        return [ANSWERS[answer] for answer in answers]
 
     def settle_row(
         self, worker: str, settlements: Iterable[Settlement], mark: Mark | None = None
@@ -281,6 +283,13 @@ class Broker:
                 await self._redis.hdel(key, field)
             else:
                 await self._redis.hset(key, field, str(value))
+
+
+@lru_cache(maxsize=1_000)
+def parse_limits(stored: str) -> tuple[int, int, int, int, bool]:
+    """A job's limits as submit_row wrote them: few kinds of many jobs."""
+    attempts_max, timeout_ms, backoff_ms, backoff_max_ms, *fresh = map(int, stored.split())
+    return attempts_max, timeout_ms, backoff_ms, backoff_max_ms, bool(fresh)
 
 
 def take_row(call: Take) -> list[Argument]:

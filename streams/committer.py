@@ -14,13 +14,12 @@ from typing import Any
 
 import msgspec
 
-from streams.broker import Broker, take_row
+from streams.broker import ANSWERS, Broker, take_row
 from streams.errors import Unavailable
 from streams.intake import Intake
 from streams.journal import VerdictJournal
 from streams.model import Done, Mark, Settled, Settlement, Take, Taken
-from streams.scripts import text
-from streams.telemetry import AttemptSettled, LinkChanged, Telemetry
+from streams.telemetry import AttemptSettled, ChangedNothing, LinkChanged, Telemetry
 from streams.wire import Call, ScriptFailed, Wire
 
 log = logging.getLogger(__name__)
@@ -194,7 +193,7 @@ class Committer:
     async def _settled(self, round_: Round, answers: Sequence[Any]) -> None:
         done = []
         for settlement, raw in zip(round_.settlements, answers, strict=True):
-            answer = Settled(text(raw))
+            answer = ANSWERS[raw]
             if answer is Settled.UNSTAGED and isinstance(settlement.verdict, Done):
                 with contextlib.suppress(Unavailable):  # then it is unstaged once more
                     await self._broker.stage(
@@ -203,6 +202,8 @@ class Committer:
                 self.put(settlement)
                 continue
             done.append(settlement)
+            if answer is not Settled.SETTLED:
+                self._telemetry.emit(ChangedNothing(settlement.job_id, answer))
             if self._telemetry.wants(AttemptSettled):
                 self._telemetry.emit(AttemptSettled(settlement.job_id, settlement.token, answer))
         if self._journal is not None and round_.mark:

@@ -14,6 +14,7 @@ from streams.journal import VerdictJournal
 from streams.keyspace import FLOW
 from streams.model import Done, HandedBack, Lease, Parked, Settlement, Stopped, Verdict
 from streams.policy import judge
+from streams.timing import Limit
 
 Run = Callable[[Attempt], Awaitable[bytes]]
 STORE_PAUSES_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)  # between tries to store a blob
@@ -48,22 +49,21 @@ class Performer:
         return self._judge(attempt, await self._ending(attempt))
 
     async def _ending(self, attempt: Attempt) -> bytes | Parked | BaseException:
-        scope: asyncio.Timeout | None = None
+        limit: Limit | None = None
         try:
             await self._provide(attempt)
-            with attempt.scope() as scope:
-                async with scope:
-                    if attempt.lease.lane.processor == FLOW:
-                        await self._flows.plant(attempt.lease, attempt.payload)
-                        return Parked()
-                    return await self._run(attempt)
+            with attempt.limit() as limit:
+                if attempt.lease.lane.processor == FLOW:
+                    await self._flows.plant(attempt.lease, attempt.payload)
+                    return Parked()
+                return await self._run(attempt)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             return Trouble(f"the processor cancelled itself: {error}")
         except Exception as error:
-            if scope is None or not scope.expired():
+            if limit is None or not limit.expired():
                 return error
         # Whatever the processor made of being stopped: it was stopped.
         if attempt.why:

@@ -33,6 +33,13 @@ class AttemptSettled(msgspec.Struct, frozen=True):
     answer: Settled
 
 
+class ChangedNothing(msgspec.Struct, frozen=True):
+    """A verdict came too late: it had been written before, or the job is another attempt's."""
+
+    job_id: str
+    answer: Settled
+
+
 class ModelAsked(msgspec.Struct, frozen=True):
     """A question to a model has ended, with a whole answer or not."""
 
@@ -83,6 +90,7 @@ Happening = (
     AttemptStarted
     | AttemptJudged
     | AttemptSettled
+    | ChangedNothing
     | ModelAsked
     | LeaseGone
     | AttemptLog

@@ -36,6 +36,7 @@ from streams.model import (
 from streams.performer import Performer, Run
 from streams.scripts import Client, text
 from streams.telemetry import AttemptJudged, AttemptStarted, LeaseGone, Telemetry
+from streams.timing import Limits
 from streams.tokens import Speaker
 from streams.wire import Wire
 
@@ -116,9 +117,9 @@ class Worker(Service):
             intake.wake, intake.give_back = self._committer.wake, self._give_back
         self._progress: dict[str, tuple[str, float | None, str]] = {}
         self._speaker = Speaker(broker.scripts)
+        self._limits = Limits()
         self._draw = random.Random()
-        self._heard_at = time.monotonic()
-        self._lag_s = 0.0
+        self._heard_at, self._lag_s = time.monotonic(), 0.0
         self._emptied = asyncio.Event()
 
     def _pool(self, name: ResourceClass) -> str:
@@ -152,7 +153,9 @@ class Worker(Service):
         return verdict
 
     def _announce(self, lease: Lease) -> Attempt:
-        attempt = Attempt(lease, self.telemetry, self._note_progress, self._speaker.say)
+        attempt = Attempt(
+            lease, self.telemetry, self._note_progress, self._speaker.say, self._limits
+        )
         if lease.job_id in self.running:  # ours ran out while this process stood still
             self.running[lease.job_id].stop("lost")
         self.running[lease.job_id] = attempt

@@ -85,15 +85,15 @@ class Player:
         """The result of one attempt as plain values. Raises whatever the processor raised."""
         lease = self._lease(processor, payload)
         attempt = Attempt(lease, self._telemetry, lambda _, *far: self._audience.progress(*far))
-        with attempt.scope() as scope:
-            try:
-                async with scope:
-                    raw = await self._host.run(attempt)
-            except TimeoutError as error:
-                if not scope.expired():
-                    raise
-                span = f"{attempt.timeout_s:g} s"
-                raise TimedOut(f"{processor.name} ran longer than {span}") from error
+        limit = attempt.limit()
+        try:
+            with limit:
+                raw = await self._host.run(attempt)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            span = f"{attempt.timeout_s:g} s"
+            raise TimedOut(f"{processor.name} ran longer than {span}") from error
         return msgspec.json.decode(raw)
 
     def _lease(self, processor: Processor, payload: object) -> Lease:

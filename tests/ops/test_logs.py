@@ -35,8 +35,8 @@ from streams.model import (
 from streams.telemetry import (
     AttemptJudged,
     AttemptLog,
-    AttemptSettled,
     AttemptStarted,
+    ChangedNothing,
     ChoreFailed,
     LeaseGone,
     LinkChanged,
@@ -222,8 +222,7 @@ def test_a_processors_own_line_keeps_its_level_and_fields() -> None:
 
 def test_what_changed_nothing_and_a_lost_link_are_told() -> None:
     happenings = [
-        AttemptSettled("0-abc", "t", Settled.SETTLED),
-        AttemptSettled("0-abc", "t", Settled.LOST),
+        ChangedNothing("0-abc", Settled.LOST),
         LinkChanged(up=False, reason="reset"),
         LinkChanged(up=True),
     ]
