@@ -1,12 +1,12 @@
 """The write path: everything that changes a job's state is one script, called here."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from streams.blobs import PIECE_BYTES, read_whole
 from streams.errors import Unavailable, WatermarkMoved
 from streams.keyspace import Keyspace
+from streams.limits import limits_text, parse_limits
 from streams.model import (
     Again,
     CallbackRequest,
@@ -285,13 +285,6 @@ class Broker:
                 await self._redis.hset(key, field, str(value))
 
 
-@lru_cache(maxsize=1_000)
-def parse_limits(stored: str) -> tuple[int, int, int, int, bool]:
-    """A job's limits as submit_row wrote them: few kinds of many jobs."""
-    attempts_max, timeout_ms, backoff_ms, backoff_max_ms, *fresh = map(int, stored.split())
-    return attempts_max, timeout_ms, backoff_ms, backoff_max_ms, bool(fresh)
-
-
 def take_row(call: Take) -> list[Argument]:
     """The arguments of take.lua. Tokens come from them, since a script's random numbers repeat."""
     nonce = call.worker.rsplit("-", 1)[-1]
@@ -313,13 +306,11 @@ def take_row(call: Take) -> list[Argument]:
 
 def submit_row(job: NewJob) -> list[Argument]:
     """The arguments of one job, in the order of submit.lua."""
-    limits = f"{job.attempts_max} {job.timeout_ms} {job.backoff_ms} {job.backoff_max_ms}"
-    limits += " 1" if job.fresh else ""
     return [
         job.id,
         job.lane.name,
         job.payload,
-        limits,
+        limits_text(job),
         job.delay_ms,
         job.run_at_ms,
         job.expires_at_ms,

@@ -12,7 +12,7 @@ from streams.history import AttemptRecord, parse_attempts
 from streams.keyspace import GROUP, Keyspace
 from streams.learned import Offness, offness_fields, offness_of
 from streams.leasing import parse_lease
-from streams.limits import parse_rate, rate_field
+from streams.limits import parse_limits, parse_rate, rate_field
 from streams.listing import EVERY_JOB, JobFilter, JobListing
 from streams.memory import ServerState, read_server
 from streams.model import Fault, Job, Lane, Page, Priority, Rate, ResourceClass, State
@@ -248,7 +248,7 @@ def parse_job(job_id: str, row: Mapping[bytes, Any]) -> Job:
     def number(name: str) -> int:
         return int(field(name) or 0)
 
-    attempts_max, timeout_ms, *_ = map(int, field("limits").split())
+    attempts_max, timeout_ms, *_ = parse_limits(field("limits"))
     code, lease = field("code"), parse_lease(field("lease"))
     return Job(
         id=job_id,

@@ -1,6 +1,7 @@
 """What happened just now, over all workers: jobs and failures of the last minute.
 
-One worker counts, and publishes for all; what it counts into is `Panes`.
+One worker counts, and publishes for all; what it counts into is `Panes`. How much happened is
+told by the tallies; events, which are many, are read for what was before, and for why jobs failed.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ import msgspec
 
 from streams.events import Entry, Event, parse_event
 from streams.keyspace import Keyspace
-from streams.model import State
+from streams.model import Lane, State
 from streams.scripts import Client, text, translated
 
 PANE_S = 10
@@ -19,6 +20,10 @@ MINUTE_S = 60
 FRESH_MS = 10_000  # an older publication is that of a worker that is gone
 KEY_TTL_S = 60
 ERRORS_MAX = 100  # of all processors
+
+SAID = {"submitted": "submitted", "replayed": "submitted", "started": "started"}  # of tallies
+SAID |= {str(state): str(state) for state in State if state.ended}
+FAILURES = ("retried", "put_back", str(State.DEAD))  # tallies; their events have the codes
 
 Key = tuple[str, str, str]  # processor, what happened, the code of an error
 
@@ -48,6 +53,40 @@ class Recent(msgspec.Struct, frozen=True):
     failures: dict[str, dict[str, int]]  # processor → code of the error
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """A moment: the server's time, the newest event, and how often what had ever happened."""
+
+    now_ms: int
+    newest: str
+    tallies: dict[str, int]  # `what|lane` → times
+
+
+def changed(before: Cut, after: Cut) -> tuple[Counter[Key], bool] | None:
+    """What happened between two moments, and whether any attempt failed.
+
+    None where a tally has gone down: Redis was emptied or has lost its tail.
+    """
+    sums: Counter[Key] = Counter()
+    failed = False
+    if before.tallies.keys() - after.tallies.keys():
+        return None
+    for field, times in after.tallies.items():
+        more = times - before.tallies.get(field, 0)
+        if more < 0:
+            return None
+        if more:
+            what, _, lane = field.partition("|")
+            failed = failed or what in FAILURES
+            if what in SAID:
+                sums[Lane.parse(lane).processor, SAID[what], ""] += more
+    return sums, failed
+
+
+def pane_of(ms: int) -> float:
+    """The beginning of a moment's pane, in seconds."""
+    return float(ms // 1_000 // PANE_S * PANE_S)
+
+
 def keys_of(entries: Iterable[Entry]) -> Counter[tuple[Key, float]]:
     """What to count of events: the key, and the pane's beginning in seconds.
 
@@ -55,7 +94,7 @@ def keys_of(entries: Iterable[Entry]) -> Counter[tuple[Key, float]]:
     """
     alike: Counter[tuple[float, bytes, bytes, bytes]] = Counter()
     for entry in entries:
-        pane_s = float(int(entry.id.partition("-")[0]) // 1_000 // PANE_S * PANE_S)
+        pane_s = pane_of(int(entry.id.partition("-")[0]))
         for line in entry.lines.split(b"\n"):
             kind, _, lane, rest = line.split(b"\t", 3)
             if kind != b"progress":  # of which hardly two are alike
@@ -89,12 +128,21 @@ class WindowStore:
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
         self._key = keyspace.key("recent")
+        self._events, self._tallies = keyspace.key("events"), keyspace.key("tallies")
 
-    async def now_ms(self) -> int:
-        """The server's wall time."""
+    async def cut(self) -> Cut:
+        """How things stand at this moment."""
         with translated():
-            seconds, micros = await self._redis.time()
-        return int(seconds) * 1_000 + int(micros) // 1_000
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.time()
+                pipe.xrevrange(self._events, count=1)
+                pipe.hgetall(self._tallies)
+                (seconds, micros), rows, tallies = await pipe.execute()
+        return Cut(
+            now_ms=int(seconds) * 1_000 + int(micros) // 1_000,
+            newest=text(rows[0][0]) if rows else "0-0",
+            tallies={text(field): int(times) for field, times in tallies.items()},
+        )
 
     async def read(self) -> Recent | None:
         """The newest publication, None where nobody counts."""

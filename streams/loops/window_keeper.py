@@ -1,7 +1,17 @@
 """Counts what happens into windows, in one worker for all."""
 
 from streams.events import EventReader
-from streams.windows import FRESH_MS, MINUTE_S, Panes, WindowStore, keys_of, recent_of
+from streams.windows import (
+    FRESH_MS,
+    MINUTE_S,
+    Cut,
+    Panes,
+    WindowStore,
+    changed,
+    keys_of,
+    pane_of,
+    recent_of,
+)
 
 PAGE = 200  # entries: what is counted at once holds up the jobs of this worker
 PAGES_MAX = 100  # in one tick
@@ -22,28 +32,41 @@ class WindowKeeper:
         self._panes = panes
         self._events = events
         self._store = store
-        self._after = ""  # the last event that was counted; empty while standing by
+        self._before: Cut | None = None  # up to where was counted; None while standing by
 
     async def tick(self) -> None:
         """Count what is new and publish it, unless another worker does."""
-        now_ms = await self._store.now_ms()
-        told = await self._store.read()
-        if told is not None and told.by != self._worker and now_ms - told.at_ms < FRESH_MS:
-            self._after = ""
+        cut, told = await self._store.cut(), await self._store.read()
+        if told is not None and told.by != self._worker and cut.now_ms - told.at_ms < FRESH_MS:
+            self._before = None
             return
-        if not self._after:
+        happened = changed(self._before, cut) if self._before else None
+        if self._before is None or happened is None:
             self._panes.clear()
-            self._after = f"{now_ms - MINUTE_S * 1_000}-0"
-        await self._count()
-        await self._store.publish(recent_of(self._panes, self._worker, now_ms))
+            await self._count(f"{cut.now_ms - MINUTE_S * 1_000}-0", cut.newest)
+        else:
+            sums, failed = happened
+            for key, count in sums.items():
+                self._panes.add(key, pane_of(cut.now_ms), count)
+            if failed:
+                await self._count(self._before.newest, cut.newest, what="failed")
+        self._before = cut
+        await self._store.publish(recent_of(self._panes, self._worker, cut.now_ms))
 
-    async def _count(self) -> None:
-        """Read on, and skip to the newest when that takes too long."""
+    async def _count(self, after: str, until: str, what: str = "") -> None:
+        """Count events up to one of them, all or those of one kind; not for ever."""
         for _ in range(PAGES_MAX):
-            entries = await self._events.entries(self._after, count=PAGE)
-            for (key, pane_s), count in keys_of(entries).items():
-                self._panes.add(key, pane_s, count)
-            if not entries:
+            entries = await self._events.entries(after, count=PAGE)
+            within = [entry for entry in entries if place(entry.id) <= place(until)]
+            for (key, pane_s), count in keys_of(within).items():
+                if what in ("", key[1]):
+                    self._panes.add(key, pane_s, count)
+            if len(within) < PAGE:
                 return
-            self._after = entries[-1].id
-        self._after = await self._events.latest_id()
+            after = entries[-1].id
+
+
+def place(entry_id: str) -> tuple[int, int]:
+    """An entry's id as Redis orders it."""
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)

@@ -16,8 +16,8 @@
 if redis.call('EXISTS', job_ .. id) == 1 then return 0 end
 local class, app = lane_parts(lane)
 redis.call('SET', payload_ .. id, payload)
-redis.call('HSET', job_ .. id, 'lane', lane, 'at', now_text, 'limits', limits, 'size', #payload)
-for name, value in pairs({ callback = callback, tags = tags, trace = trace, digest = digest }) do
+redis.call('HSET', job_ .. id, 'lane', lane, 'at', now_text, 'size', #payload)
+for name, value in pairs({ limits = limits, callback = callback, tags = tags, trace = trace, digest = digest }) do
   if value ~= '' then redis.call('HSET', job_ .. id, name, value) end
 end
 redis.call('SADD', apps, app)

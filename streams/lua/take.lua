@@ -40,7 +40,7 @@ local function answer(id, size, row)
 end
 
 local function row_of(job)
-  return table.concat({ job.id, job.token, job.lane, job.entry, job.attempt, job.limits, job.at, job.size,
+  return table.concat({ job.id, job.token, job.lane, job.entry, job.attempt, job.limits or '', job.at, job.size,
     job.failures or '0', job.tags or '', job.trace or '', job.flow or '', job.stage or '' }, '\t')
 end
 
@@ -210,7 +210,7 @@ local function lease_bare(id, lane, entry)
   move(lane, 'waiting', 'active')
   spend(app)
   local its_token = grant(id, lane, entry, '1')
-  answer(id, row[7], id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t1\t' .. row[5] .. '\t' .. row[6]
+  answer(id, row[7], id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t1\t' .. (row[5] or '') .. '\t' .. row[6]
     .. '\t' .. row[7])
   return true
 end

@@ -23,7 +23,6 @@ async def test_a_submitted_job_is_stored_whole(redis: "Redis", broker: Broker) -
     assert int(record.pop("at")) > 0
     assert record == {
         "lane": "io:cnc:normal:echo:",
-        "limits": "3 60000 1000 300000",
         "size": "7",
         "state": "waiting",
         "callback": "https://app.example/hook ep succeeded,dead,cancelled,expired",

@@ -11,7 +11,7 @@ from streams.events import EventReader
 from streams.keyspace import Keyspace
 from streams.loops.window_keeper import WindowKeeper
 from streams.model import Again, Dead, Done, Fault, Settlement
-from streams.windows import Key, WindowStore
+from streams.windows import Cut, Key, WindowStore, changed
 from tests.support.build import Hand, new_job
 
 KEYS = Keyspace()
@@ -103,3 +103,51 @@ async def test_nothing_is_counted_twice(redis: Redis, store: WindowStore) -> Non
     recent = await store.read()
     assert recent is not None
     assert recent.jobs["echo"]["submitted"] == 3
+
+
+async def test_how_much_happened_is_told_without_the_events(
+    redis: Redis, store: WindowStore
+) -> None:
+    one = keeper(redis, "one")
+    await one.tick()
+    await run_some(redis)
+    await redis.xtrim(KEYS.key("events"), maxlen=0, approximate=False)
+    await one.tick()
+    recent = await store.read()
+    assert recent is not None
+    assert recent.jobs == {"echo": {"submitted": 3, "started": 3, "succeeded": 1, "dead": 1}}
+    assert recent.failures == {}  # only the events knew why
+
+
+async def test_a_redis_that_was_emptied_is_counted_from_its_beginning(
+    redis: Redis, store: WindowStore
+) -> None:
+    one = keeper(redis, "one")
+    await run_some(redis)
+    await one.tick()
+    await redis.flushall()
+    await run_some(redis)
+    await redis.hincrby(KEYS.key("tallies"), "submitted|io:etyde:normal:echo:", -1)
+    for _ in range(2):
+        await one.tick()
+        recent = await store.read()
+        assert recent is not None
+        assert recent.jobs["echo"]["submitted"] == 3
+
+
+def test_what_happened_between_two_moments() -> None:
+    def cut(**tallies: int) -> Cut:
+        return Cut(0, "0-0", {f"{what}|io:a:low:echo:": times for what, times in tallies.items()})
+
+    before, after = cut(submitted=3, started=3), cut(submitted=3, started=4, succeeded=2)
+    started, succeeded = ("echo", "started", ""), ("echo", "succeeded", "")
+    assert changed(before, after) == ({started: 1, succeeded: 2}, False)
+    assert changed(after, after) == ({}, False)
+    assert changed(after, before) is None
+    assert changed(before, cut(submitted=2, started=9)) is None
+    again = ("echo", "submitted", "")
+    assert changed(before, cut(submitted=4, started=3, replayed=1)) == ({again: 2}, False)
+    for failure in ("retried", "put_back", "dead"):
+        found = changed(before, cut(submitted=3, started=3, **{failure: 1}))
+        assert found is not None
+        assert found[1]

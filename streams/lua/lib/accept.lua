@@ -11,8 +11,9 @@
 --       dead_      ZSET    by app
 --       flows_     ZSET    by app: its flows by when they were submitted
 --       unique_    STRING  by app|name: the job that has this unique key
--- A row is id, lane, payload, limits, delay_ms, run_at_ms, expires_ms, callback, tags, trace, digest,
--- unique: nothing, or mode (refuse, existing, replace), window_ms (0: until the job ends), name.
+-- A row is id, lane, payload, limits (nothing for the usual ones), delay_ms, run_at_ms, expires_ms,
+-- callback, tags, trace, digest, unique: nothing, or mode (refuse, existing, replace), window_ms (0:
+-- until the job ends), name.
 local ROW = 12
 local OPTIONAL = { 'callback', 'tags', 'trace', 'digest', 'unique' } -- from the eighth on
 local seen_apps = {}
@@ -62,10 +63,11 @@ local function accept(row, i, flow, stage, open)
     local holder, its = claim(id, app, row[i + 11])
     if holder then return holder .. ' ' .. its, 3 end
   end
-  local fields = { 'lane', lane, 'at', now_text, 'limits', row[i + 3], 'size', whole(#payload) }
+  local fields = { 'lane', lane, 'at', now_text, 'size', whole(#payload) }
   local function set(name, value)
     fields[#fields + 1], fields[#fields + 2] = name, value
   end
+  if row[i + 3] ~= '' then set('limits', row[i + 3]) end
   redis.call('SET', payload_ .. id, payload)
   local state
   if flow and not open then
