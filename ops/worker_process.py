@@ -56,7 +56,7 @@ from streams.model import ResourceClass
 from streams.retention import KeptJobs
 from streams.scripts import translated
 from streams.telemetry import AttemptJudged, AttemptLog, Telemetry
-from streams.windows import MINUTE_S, PANE_S
+from streams.windows import MINUTE_S, PANE_S, Moments
 from streams.worker import Worker, WorkerPlan
 
 log = logging.getLogger(__name__)
@@ -206,7 +206,13 @@ class WorkerProcess(Service):
             Auditor(engine.audit, self._worker.plan.id),
             self._logs,
             self._learner,
-            WindowKeeper(self._worker.plan.id, self._windows, engine.events, engine.windows),
+            WindowKeeper(
+                self._worker.plan.id,
+                self._windows,
+                engine.events,
+                engine.windows,
+                Moments(engine.broker.scripts),
+            ),
             Forecaster(engine.forecasts, engine.outlooks, engine.learned),
         ]
         if ResourceClass.OLLAMA in classes:

@@ -13,13 +13,14 @@ import msgspec
 from streams.events import Entry, Event, parse_event
 from streams.keyspace import Keyspace
 from streams.model import Lane, State
-from streams.scripts import Client, text, translated
+from streams.scripts import Client, Scripts, pairs, text, translated
 
 PANE_S = 10
 MINUTE_S = 60
 FRESH_MS = 10_000  # an older publication is that of a worker that is gone
 KEY_TTL_S = 60
 ERRORS_MAX = 100  # of all processors
+TALLIES_MAX = 20_000  # that are read at once: some milliseconds of Redis
 
 SAID = {"submitted": "submitted", "replayed": "submitted", "started": "started"}  # of tallies
 SAID |= {str(state): str(state) for state in State if state.ended}
@@ -53,21 +54,23 @@ class Recent(msgspec.Struct, frozen=True):
     failures: dict[str, dict[str, int]]  # processor → code of the error
 
 
-class Cut(msgspec.Struct, frozen=True):
-    """A moment: the server's time, the newest event, and how often what had ever happened."""
+class Moment(msgspec.Struct, frozen=True):
+    """The server's time, the newest event then, and how often what had ever happened."""
 
-    now_ms: int
+    ms: int
     newest: str
-    tallies: dict[str, int]  # `what|lane` → times
+    tallies: dict[str, int] | None  # `what|lane` → times; None where there are too many
 
 
-def changed(before: Cut, after: Cut) -> tuple[Counter[Key], bool] | None:
+def changed(before: Moment, after: Moment) -> tuple[Counter[Key], bool] | None:
     """What happened between two moments, and whether any attempt failed.
 
-    None where a tally has gone down: Redis was emptied or has lost its tail.
+    None where tallies do not tell: one has gone down, since Redis was emptied or lost its tail.
     """
     sums: Counter[Key] = Counter()
     failed = False
+    if before.tallies is None or after.tallies is None:
+        return None
     if before.tallies.keys() - after.tallies.keys():
         return None
     for field, times in after.tallies.items():
@@ -128,21 +131,6 @@ class WindowStore:
     def __init__(self, redis: Client, keyspace: Keyspace) -> None:
         self._redis = redis
         self._key = keyspace.key("recent")
-        self._events, self._tallies = keyspace.key("events"), keyspace.key("tallies")
-
-    async def cut(self) -> Cut:
-        """How things stand at this moment."""
-        with translated():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.time()
-                pipe.xrevrange(self._events, count=1)
-                pipe.hgetall(self._tallies)
-                (seconds, micros), rows, tallies = await pipe.execute()
-        return Cut(
-            now_ms=int(seconds) * 1_000 + int(micros) // 1_000,
-            newest=text(rows[0][0]) if rows else "0-0",
-            tallies={text(field): int(times) for field, times in tallies.items()},
-        )
 
     async def read(self) -> Recent | None:
         """The newest publication, None where nobody counts."""
@@ -154,6 +142,20 @@ class WindowStore:
         """Let everybody read it for a minute."""
         with translated():
             await self._redis.set(self._key, msgspec.json.encode(recent), ex=KEY_TTL_S)
+
+
+class Moments:
+    """Tells how things stand. May raise errors.Unavailable."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    async def now(self) -> Moment:
+        """All of one moment."""
+        ms, newest, told = await self._scripts.run("moment", TALLIES_MAX)
+        if told is None:
+            return Moment(ms, text(newest), None)
+        return Moment(ms, text(newest), {text(field): int(times) for field, times in pairs(told)})
 
 
 def _told(event: Event) -> Iterable[tuple[str, str]]:

@@ -4,7 +4,8 @@ from streams.events import EventReader
 from streams.windows import (
     FRESH_MS,
     MINUTE_S,
-    Cut,
+    Moment,
+    Moments,
     Panes,
     WindowStore,
     changed,
@@ -27,31 +28,41 @@ class WindowKeeper:
     name = "windows"
     every_s = 2.0
 
-    def __init__(self, worker: str, panes: Panes, events: EventReader, store: WindowStore) -> None:
+    def __init__(
+        self,
+        worker: str,
+        panes: Panes,
+        events: EventReader,
+        store: WindowStore,
+        moments: Moments,
+    ) -> None:
         self._worker = worker
         self._panes = panes
         self._events = events
         self._store = store
-        self._before: Cut | None = None  # up to where was counted; None while standing by
+        self._moments = moments
+        self._before: Moment | None = None  # up to where was counted; None while standing by
 
     async def tick(self) -> None:
         """Count what is new and publish it, unless another worker does."""
-        cut, told = await self._store.cut(), await self._store.read()
-        if told is not None and told.by != self._worker and cut.now_ms - told.at_ms < FRESH_MS:
+        now, told = await self._moments.now(), await self._store.read()
+        if told is not None and told.by != self._worker and now.ms - told.at_ms < FRESH_MS:
             self._before = None
             return
-        happened = changed(self._before, cut) if self._before else None
-        if self._before is None or happened is None:
+        happened = changed(self._before, now) if self._before else None
+        if self._before is not None and now.tallies is None:
+            await self._count(self._before.newest, now.newest)
+        elif self._before is None or happened is None:
             self._panes.clear()
-            await self._count(f"{cut.now_ms - MINUTE_S * 1_000}-0", cut.newest)
+            await self._count(f"{now.ms - MINUTE_S * 1_000}-0", now.newest)
         else:
             sums, failed = happened
             for key, count in sums.items():
-                self._panes.add(key, pane_of(cut.now_ms), count)
+                self._panes.add(key, pane_of(now.ms), count)
             if failed:
-                await self._count(self._before.newest, cut.newest, what="failed")
-        self._before = cut
-        await self._store.publish(recent_of(self._panes, self._worker, cut.now_ms))
+                await self._count(self._before.newest, now.newest, what="failed")
+        self._before = now
+        await self._store.publish(recent_of(self._panes, self._worker, now.ms))
 
     async def _count(self, after: str, until: str, what: str = "") -> None:
         """Count events up to one of them, all or those of one kind; not for ever."""

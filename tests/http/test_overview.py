@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.swaps import Demand, Swap, next_swap
+from streams.clock import SystemClock
 from streams.directory import WorkerCard
 from streams.windows import Recent
 from tests.http.edge import Edge
@@ -44,7 +45,7 @@ async def test_an_overview_has_the_lanes_that_the_key_may_see(edge: Edge) -> Non
 
 async def test_an_overview_tells_operators_what_fails_just_now(edge: Edge) -> None:
     failures = {"echo": {"timed_out": 2}, "ask": {"ollama_away": 9}}
-    now_ms = await edge.parts.windows.now_ms()
+    now_ms = SystemClock().now_ms()
     await edge.parts.windows.publish(Recent("w", now_ms, {}, failures))
     every = (await edge.get("/v1/overview", key="operator")).json()
     assert [(one["processor"], one["error"], one["attempts"]) for one in every["failing"]] == [

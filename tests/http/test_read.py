@@ -86,7 +86,7 @@ async def test_a_dead_job_has_no_result(edge: Edge) -> None:
 async def test_a_result_that_outlived_its_retention_is_gone(edge: Edge, redis: Redis) -> None:
     job_id = await edge.submit()
     await edge.succeed()
-    await redis.delete(KEYS.result(job_id))
+    await redis.hdel(KEYS.job(job_id), "result")
     reply = await edge.get(f"/v1/jobs/{job_id}/result")
     assert (reply.status_code, reply.json()["code"]) == (410, "job_gone")
 

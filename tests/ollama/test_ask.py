@@ -62,9 +62,8 @@ async def test_a_load_longer_than_the_jobs_time_does_not_use_it_up(
     lease = msgspec.structs.replace(ModelAttempt().lease, timeout_ms=500)
     attempt = Attempt(lease, Telemetry(), lambda *_: None)
     async with provided(settings_for(sim, tmp_path)) as provider:
-        with attempt.scope() as scope:
-            async with scope:
-                answer = await provider.inject(attempt).ask(Ask.of("x", max_tokens=5))
+        with attempt.limit():
+            answer = await provider.inject(attempt).ask(Ask.of("x", max_tokens=5))
     assert answer.usage.load_s >= 1
     assert answer.usage.completion_tokens == 5
 
@@ -74,9 +73,8 @@ async def test_an_answer_longer_than_the_jobs_time_is_stopped(sim: Sim, tmp_path
     lease = msgspec.structs.replace(ModelAttempt().lease, timeout_ms=300)
     attempt = Attempt(lease, Telemetry(), lambda *_: None)
     async with provided(settings_for(sim, tmp_path)) as provider:
-        with pytest.raises(TimeoutError), attempt.scope() as scope:
-            async with scope:
-                await provider.inject(attempt).ask(Ask.of("x"))
+        with pytest.raises(TimeoutError), attempt.limit():
+            await provider.inject(attempt).ask(Ask.of("x"))
         seen = await sim.until(lambda seen: seen["running"] == 0, "the model stopped")
     assert seen["requests"][-1]["ending"] == "disconnected"
 

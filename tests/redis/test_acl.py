@@ -42,7 +42,7 @@ SCRIPTS = {name for name in SOURCES if not name.startswith("lib/")}
 AUDITS = {"audit_balance", "audit_shared"}
 WORKS = {"take", "renew", "settle", "stage", "report", "say", "promote", "expire", "sweep", "fire"}
 WORKS |= {
-    *("drop_consumer", "learn", "remember"),
+    *("drop_consumer", "learn", "remember", "moment"),
     "log",
     "purge",
     *(name for name in SCRIPTS if name.startswith(("audit_", "flow_"))),

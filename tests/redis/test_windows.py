@@ -6,12 +6,13 @@ from collections.abc import Mapping
 import pytest
 from redis.asyncio import Redis
 
+from streams import windows
 from streams.broker import Broker
 from streams.events import EventReader
 from streams.keyspace import Keyspace
 from streams.loops.window_keeper import WindowKeeper
 from streams.model import Again, Dead, Done, Fault, Settlement
-from streams.windows import Cut, Key, WindowStore, changed
+from streams.windows import Key, Moment, Moments, WindowStore, changed
 from tests.support.build import Hand, new_job
 
 KEYS = Keyspace()
@@ -39,7 +40,9 @@ class Panes:
 
 
 def keeper(redis: Redis, name: str) -> WindowKeeper:
-    return WindowKeeper(name, Panes(), EventReader(redis, KEYS), WindowStore(redis, KEYS))
+    moments = Moments(Broker(redis, KEYS).scripts)
+    events, store = EventReader(redis, KEYS), WindowStore(redis, KEYS)
+    return WindowKeeper(name, Panes(), events, store, moments)
 
 
 @pytest.fixture
@@ -105,6 +108,22 @@ async def test_nothing_is_counted_twice(redis: Redis, store: WindowStore) -> Non
     assert recent.jobs["echo"]["submitted"] == 3
 
 
+async def test_beyond_some_thousand_tallies_events_are_counted(
+    redis: Redis, store: WindowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "TALLIES_MAX", 0)
+    one = keeper(redis, "one")
+    await one.tick()
+    await run_some(redis)
+    await one.tick()
+    await Broker(redis, KEYS).submit([new_job()])
+    await one.tick()
+    recent = await store.read()
+    assert recent is not None
+    assert recent.jobs == {"echo": {"submitted": 4, "started": 3, "succeeded": 1, "dead": 1}}
+    assert recent.failures == {"echo": {"timed_out": 2}}
+
+
 async def test_how_much_happened_is_told_without_the_events(
     redis: Redis, store: WindowStore
 ) -> None:
@@ -136,18 +155,20 @@ async def test_a_redis_that_was_emptied_is_counted_from_its_beginning(
 
 
 def test_what_happened_between_two_moments() -> None:
-    def cut(**tallies: int) -> Cut:
-        return Cut(0, "0-0", {f"{what}|io:a:low:echo:": times for what, times in tallies.items()})
+    def told(**tallies: int) -> Moment:
+        found = {f"{what}|io:a:low:echo:": times for what, times in tallies.items()}
+        return Moment(0, "0-0", found)
 
-    before, after = cut(submitted=3, started=3), cut(submitted=3, started=4, succeeded=2)
+    before, after = told(submitted=3, started=3), told(submitted=3, started=4, succeeded=2)
     started, succeeded = ("echo", "started", ""), ("echo", "succeeded", "")
     assert changed(before, after) == ({started: 1, succeeded: 2}, False)
     assert changed(after, after) == ({}, False)
     assert changed(after, before) is None
-    assert changed(before, cut(submitted=2, started=9)) is None
+    assert changed(before, Moment(0, "0-0", None)) is None
+    assert changed(before, told(submitted=2, started=9)) is None
     again = ("echo", "submitted", "")
-    assert changed(before, cut(submitted=4, started=3, replayed=1)) == ({again: 2}, False)
+    assert changed(before, told(submitted=4, started=3, replayed=1)) == ({again: 2}, False)
     for failure in ("retried", "put_back", "dead"):
-        found = changed(before, cut(submitted=3, started=3, **{failure: 1}))
+        found = changed(before, told(submitted=3, started=3, **{failure: 1}))
         assert found is not None
         assert found[1]
