@@ -56,7 +56,8 @@ local function park(job)
 end
 
 local function settle(id, token, kind, amount, first, second)
-  local job = kind == 'done' and read_bare(id) or read_job(id)
+  local job
+  if kind == 'done' then job = read_done(id) else job = read_job(id) end
   if not job then return 'lost' end
   if job.token == '-' .. token then return 'already' end
   if job.token ~= token then

@@ -201,23 +201,9 @@ local function grant(id, lane, entry, attempt, ...)
   return its_token
 end
 
--- Leases an entry that was just delivered, of a job that was never leased and has nothing but what every job
--- has: false for any other. Most are like this.
-local function lease_bare(id, lane, entry)
-  local row = redis.call('HMGET', job_ .. id, 'state', 'entry', 'bare', 'lease', 'limits', 'at', 'size')
-  if row[1] ~= 'waiting' or row[2] ~= entry or not row[3] or row[4] then return false end
-  local _, app = lane_parts(lane)
-  move(lane, 'waiting', 'active')
-  spend(app)
-  local its_token = grant(id, lane, entry, '1')
-  answer(id, row[7], id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t1\t' .. (row[5] or '') .. '\t' .. row[6]
-    .. '\t' .. row[7])
-  return true
-end
-
 -- Leases a head, whatever it is; one that is no job's place is dropped.
-local function lease(id, lane, entry, from)
-  local job = id and read_job(id)
+local function lease(id, lane, entry, from, job)
+  if id then job = read_job(id, job and MORE_TO_RUN, job) end
   if job and job.entry == entry and job.state == 'active' and not from then
     -- The group was made anew and delivered what is leased already: the lease stands.
     redis.call('ZADD', leases_ .. job.pool, 'NX', now, lane .. '|' .. entry)
@@ -231,7 +217,7 @@ local function lease(id, lane, entry, from)
   end
   if not job.attempt and job.expires and tonumber(job.expires) <= now then
     redis.call('XACK', stream_ .. lane, 'workers', entry)
-    return finish(job, 'expired', 'expired', 'not started in time')
+    return finish(read_job(id), 'expired', 'expired', 'not started in time')
   end
   local crashes = {}
   if from then
@@ -250,14 +236,30 @@ local function lease(id, lane, entry, from)
   answer(id, job.size, row_of(job))
 end
 
+-- Leases an entry that was just delivered: most are of jobs that are bare and were never leased.
+local function lease_new(id, lane, entry)
+  local row = redis.call('HMGET', job_ .. id, 'state', 'entry', 'bare', 'lease', 'limits', 'at', 'size')
+  local state, its_entry, bare, was, allowed, at, size = unpack(row)
+  if state ~= 'waiting' or its_entry ~= entry or not bare or was then
+    local known = state and { id = id, lane = lane, state = state, entry = its_entry or nil, bare = bare,
+      lease = was or nil, limits = allowed or nil, at = at, size = size }
+    return lease(id, lane, entry, nil, known or nil)
+  end
+  local _, app = lane_parts(lane)
+  move(lane, 'waiting', 'active')
+  spend(app)
+  local its_token = grant(id, lane, entry, '1')
+  answer(id, size, id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t1\t' .. (allowed or '') .. '\t' .. at
+    .. '\t' .. size)
+end
+
 for _, source in ipairs(picked) do
   if source.entry then
     local found = redis.call('XRANGE', stream_ .. source.lane, source.entry, source.entry)[1]
     lease(found[2][2], source.lane, source.entry, source.pool)
   else
     local entry = drawn(source, worker)
-    local id = entry and entry[2][2]
-    if entry and not (id and lease_bare(id, source.lane, entry[1])) then lease(id, source.lane, entry[1]) end
+    if entry then lease_new(entry[2][2], source.lane, entry[1]) end
   end
 end
 

@@ -20,6 +20,9 @@
 -- Order of the writes of one end: callback record, result, state, counters, event; the entry is
 -- let go last, by close().
 local advance, stop_stages -- how an end moves a flow: flow.lua defines them
+-- What few jobs have, of what a take and the settle of a result need. A record without any of it is bare.
+local MORE_TO_RUN = { 'failures', 'expires', 'tags', 'trace', 'flow', 'stage' }
+local MORE_TO_END = { 'callback', 'ends', 'flow', 'stage', 'parts', 'unique' }
 local EVERY = { 'state', 'lane', 'entry', 'lease', 'bare', 'failures', 'cancel', 'crashes', 'prev', 'expires',
   'callback', 'ends', 'limits', 'at', 'size', 'tags', 'trace', 'flow', 'stage', 'parts', 'unique' }
 
@@ -31,9 +34,9 @@ local function read_fields(job, fields)
   end
 end
 
--- A job's record, or the fields of it that are needed; nil for none.
-local function read_job(id, fields)
-  local job = { id = id }
+-- A job's record, or the fields of it that are needed, beside those that `job` has; nil for none.
+local function read_job(id, fields, job)
+  job = job or { id = id }
   read_fields(job, fields or EVERY)
   if not job.state then return nil end
   if job.lease then
@@ -45,15 +48,15 @@ local function read_job(id, fields)
   return job
 end
 
--- The record of a job that was leased and is bare, having nothing but what every job has; nil for any other. A
--- settle needs no more of it.
-local function read_bare(id)
+-- What the settle of a result needs of a job; nil for none.
+local function read_done(id)
   local row = redis.call('HMGET', job_ .. id, 'bare', 'state', 'lane', 'entry', 'lease')
-  if not row[1] or not row[5] then return nil end
-  local attempt, token, pool = string.match(row[5], '^(%d+)\t([^\t]*)\t([^\t]*)')
-  local class, app = lane_parts(row[3])
-  return { id = id, state = row[2], lane = row[3], entry = row[4], attempt = attempt, token = token, pool = pool,
-    class = class, app = app }
+  if not row[2] then return nil end
+  local job = { id = id, bare = row[1], state = row[2], lane = row[3], entry = row[4], lease = row[5] or nil }
+  if not job.bare or not job.lease then return read_job(id, MORE_TO_END, job) end
+  job.attempt, job.token, job.pool = string.match(job.lease, '^(%d+)\t([^\t]*)\t([^\t]*)')
+  job.class, job.app = lane_parts(job.lane)
+  return job
 end
 
 local leased, freed, released, ended, dead = {}, {}, {}, {}, {}
@@ -174,7 +177,7 @@ local function keep_result(id, result, keep, fields)
   end
 end
 
--- Ends a job that read_job() or read_bare() returned. `result` is JSON bytes, or nil; `staged` names a staged
+-- Ends a job that read_job() or read_done() returned. `result` is JSON bytes, or nil; `staged` names a staged
 -- result's token instead. The caller has made sure that the job has not ended. What a stage leaves
 -- has no TTL before its flow ends: others may read it.
 local function finish(job, state, code, message, result, staged)
