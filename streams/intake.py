@@ -157,7 +157,7 @@ class Intake:
 
     def _start(self, lease: Lease) -> bool:
         while self._idle and self.running < self.slots:
-            waiting = self._idle.popleft()
+            waiting = self._idle.pop()  # the one that ran last: what it needs is in the caches
             if not waiting.done():
                 self.running += 1
                 waiting.set_result(lease)
