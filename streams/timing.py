@@ -1,6 +1,6 @@
 """Time limits of attempts: many at once over one timer.
 
-`asyncio.timeout` sets a timer of the loop for each, which is a sixth of what a worker does for a
+`asyncio.timeout` sets a timer of the loop for each, which is a tenth of what a worker does for a
 job that is short. Of the attempts of a worker hardly one reaches its limit.
 """
 
