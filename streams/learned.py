@@ -137,11 +137,12 @@ def merged(known: Mean | None, batch: Mean) -> Mean:
     return Mean(known.count + n, mean, known.spread_ms + share * (far - known.spread_ms))
 
 
-def gathered(values: Iterable[tuple[str, float]], into: dict[str, list[float]]) -> None:
-    """Add values to those that wait to be written; beyond KEPT_MAX they are dropped."""
+def gathered(values: Iterable[tuple[str, float]], into: dict[str, list[float]]) -> bool:
+    """Add values to those that wait to be written. Beyond KEPT_MAX they are dropped: then False."""
     held = sum(map(len, into.values()))
     for field, value in values:
         if held >= KEPT_MAX:
-            return
+            return False
         into.setdefault(field, []).append(value)
         held += 1
+    return True

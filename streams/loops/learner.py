@@ -1,6 +1,6 @@
 """Learns how long attempts run and models load, from what this worker's attempts tell."""
 
-from streams.learned import KEPT_MAX, LearnedTimes, gathered, load_field, run_field
+from streams.learned import LearnedTimes, gathered, load_field, run_field
 from streams.model import HandedBack, Parked, Stopped
 from streams.telemetry import AttemptJudged, Happening
 
@@ -17,11 +17,11 @@ class Learner:
     def __init__(self, times: LearnedTimes) -> None:
         self._times = times
         self._heard: dict[str, list[float]] = {}
-        self._room = KEPT_MAX  # for values of this while
+        self._full = False  # until they are written
 
     def __call__(self, happening: Happening) -> None:
         """Note what one attempt took."""
-        if not isinstance(happening, AttemptJudged) or self._room <= 0:
+        if not isinstance(happening, AttemptJudged) or self._full:
             return
         if isinstance(happening.verdict, HandedBack | Parked | Stopped):
             return
@@ -30,12 +30,11 @@ class Learner:
         found = [(run_field(lane), run_ms)]
         if usage.swaps:
             found.append((load_field(lane.model), usage.load_s / usage.swaps * 1_000))
-        self._room -= len(found)
-        gathered(found, self._heard)
+        self._full = not gathered(found, self._heard)
 
     async def tick(self) -> None:
         """Write it. What cannot be written waits for the next time."""
-        heard, self._heard, self._room = self._heard, {}, KEPT_MAX
+        heard, self._heard, self._full = self._heard, {}, False
         try:
             await self._times.add(heard)
         except Exception:

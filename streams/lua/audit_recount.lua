@@ -23,7 +23,7 @@ for _, lane in ipairs(redis.call('SMEMBERS', streams_ .. class)) do
     end
     held.waiting = held.waiting + redis.call('XLEN', stream) - pending
     held.active = held.active + pending
-    add(apps, app, pending)
+    apps[app] = (apps[app] or 0) + pending
   end
 end
 held.delayed = redis.call('ZCARD', due_ .. class)

@@ -39,9 +39,15 @@ local function answer(id, size, row)
   end
 end
 
+local function bare_row(id, its_token, lane, entry, attempt, allowed, at, size)
+  return id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t' .. attempt .. '\t' .. (allowed or '') .. '\t'
+    .. at .. '\t' .. size
+end
+
 local function row_of(job)
-  return table.concat({ job.id, job.token, job.lane, job.entry, job.attempt, job.limits or '', job.at, job.size,
-    job.failures or '0', job.tags or '', job.trace or '', job.flow or '', job.stage or '' }, '\t')
+  return bare_row(job.id, job.token, job.lane, job.entry, job.attempt, job.limits, job.at, job.size) .. '\t'
+    .. (job.failures or '0') .. '\t' .. (job.tags or '') .. '\t' .. (job.trace or '') .. '\t' .. (job.flow or '') .. '\t'
+    .. (job.stage or '')
 end
 
 local function answered()
@@ -238,19 +244,17 @@ end
 
 -- Leases an entry that was just delivered: most are of jobs that are bare and were never leased.
 local function lease_new(id, lane, entry)
-  local row = redis.call('HMGET', job_ .. id, 'state', 'entry', 'bare', 'lease', 'limits', 'at', 'size')
-  local state, its_entry, bare, was, allowed, at, size = unpack(row)
+  local state, its_entry, bare, was, allowed, at, size = unpack(
+    redis.call('HMGET', job_ .. id, 'state', 'entry', 'bare', 'lease', 'limits', 'at', 'size'))
   if state ~= 'waiting' or its_entry ~= entry or not bare or was then
-    local known = state and { id = id, lane = lane, state = state, entry = its_entry or nil, bare = bare,
-      lease = was or nil, limits = allowed or nil, at = at, size = size }
-    return lease(id, lane, entry, nil, known or nil)
+    return lease(id, lane, entry, nil, state and { id = id, lane = lane, state = state, entry = its_entry, bare = bare,
+      lease = was, limits = allowed, at = at, size = size })
   end
   local _, app = lane_parts(lane)
   move(lane, 'waiting', 'active')
   spend(app)
   local its_token = grant(id, lane, entry, '1')
-  answer(id, size, id .. '\t' .. its_token .. '\t' .. lane .. '\t' .. entry .. '\t1\t' .. (allowed or '') .. '\t' .. at
-    .. '\t' .. size)
+  answer(id, size, bare_row(id, its_token, lane, entry, '1', allowed, at, size))
 end
 
 for _, source in ipairs(picked) do

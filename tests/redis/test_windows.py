@@ -12,7 +12,7 @@ from streams.events import EventReader
 from streams.keyspace import Keyspace
 from streams.loops.window_keeper import WindowKeeper
 from streams.model import Again, Dead, Done, Fault, Settlement
-from streams.windows import Key, Moment, Moments, WindowStore, changed
+from streams.windows import Key, Moment, Moments, Recent, WindowStore, changed
 from tests.support.build import Hand, new_job
 
 KEYS = Keyspace()
@@ -50,6 +50,14 @@ def store(redis: Redis) -> WindowStore:
     return WindowStore(redis, KEYS)
 
 
+async def counted(one: WindowKeeper, store: WindowStore) -> Recent:
+    """What is published after another tick."""
+    await one.tick()
+    recent = await store.read()
+    assert recent is not None
+    return recent
+
+
 async def run_some(redis: Redis) -> None:
     """One job succeeds, one is tried again, one is dead."""
     broker = Broker(redis, KEYS)
@@ -70,9 +78,7 @@ async def test_the_last_minute_is_counted_over_all_workers(
     one = keeper(redis, "one")
     await one.tick()
     await run_some(redis)
-    await one.tick()
-    recent = await store.read()
-    assert recent is not None
+    recent = await counted(one, store)
     assert recent.jobs == {"echo": {"submitted": 3, "started": 3, "succeeded": 1, "dead": 1}}
     assert recent.failures == {"echo": {"timed_out": 2}}
 
@@ -83,29 +89,20 @@ async def test_one_counts_and_another_goes_on_from_the_stream_when_it_is_gone(
     one, other = keeper(redis, "one"), keeper(redis, "other")
     await one.tick()
     await run_some(redis)
-    await other.tick()
-    told = await store.read()
-    assert told is not None
+    told = await counted(other, store)
     assert (told.by, told.jobs) == ("one", {})
     await redis.delete(KEYS.key("recent"))  # its lifetime ends
-    await other.tick()
-    told = await store.read()
-    assert told is not None
+    told = await counted(other, store)
     assert (told.by, told.jobs["echo"]["submitted"]) == ("other", 3)
-    await one.tick()  # it was only slow: the one that counts now goes on
-    told = await store.read()
-    assert told is not None
-    assert told.by == "other"
+    # it was only slow: the one that counts now goes on
+    assert (await counted(one, store)).by == "other"
 
 
 async def test_nothing_is_counted_twice(redis: Redis, store: WindowStore) -> None:
     one = keeper(redis, "one")
     await run_some(redis)
     for _ in range(3):
-        await one.tick()
-    recent = await store.read()
-    assert recent is not None
-    assert recent.jobs["echo"]["submitted"] == 3
+        assert (await counted(one, store)).jobs["echo"]["submitted"] == 3
 
 
 async def test_beyond_some_thousand_tallies_events_are_counted(
@@ -117,9 +114,7 @@ async def test_beyond_some_thousand_tallies_events_are_counted(
     await run_some(redis)
     await one.tick()
     await Broker(redis, KEYS).submit([new_job()])
-    await one.tick()
-    recent = await store.read()
-    assert recent is not None
+    recent = await counted(one, store)
     assert recent.jobs == {"echo": {"submitted": 4, "started": 3, "succeeded": 1, "dead": 1}}
     assert recent.failures == {"echo": {"timed_out": 2}}
 
@@ -131,9 +126,7 @@ async def test_how_much_happened_is_told_without_the_events(
     await one.tick()
     await run_some(redis)
     await redis.xtrim(KEYS.key("events"), maxlen=0, approximate=False)
-    await one.tick()
-    recent = await store.read()
-    assert recent is not None
+    recent = await counted(one, store)
     assert recent.jobs == {"echo": {"submitted": 3, "started": 3, "succeeded": 1, "dead": 1}}
     assert recent.failures == {}  # only the events knew why
 
@@ -148,10 +141,7 @@ async def test_a_redis_that_was_emptied_is_counted_from_its_beginning(
     await run_some(redis)
     await redis.hincrby(KEYS.key("tallies"), "submitted|io:etyde:normal:echo:", -1)
     for _ in range(2):
-        await one.tick()
-        recent = await store.read()
-        assert recent is not None
-        assert recent.jobs["echo"]["submitted"] == 3
+        assert (await counted(one, store)).jobs["echo"]["submitted"] == 3
 
 
 def test_what_happened_between_two_moments() -> None:

@@ -291,9 +291,10 @@ do
   -- The sources to lease from, one per free slot at most, in the order of the rule.
   function pick(class, room, resident, worker)
     local only = sole_group()
-    local app, source
-    if only then app, source = sole_lane(only) end
-    if app then return pick_sole(class, room, worker, app, source) end
+    if only then
+      local app, source = sole_lane(only)
+      if app then return pick_sole(class, room, worker, app, source) end
+    end
     local picked, open = {}, clock(class).open
     while #picked < room do
       local group = only or choose_group(contenders(resident), resident, open)

@@ -52,7 +52,7 @@ end
 local function read_done(id)
   local row = redis.call('HMGET', job_ .. id, 'bare', 'state', 'lane', 'entry', 'lease')
   if not row[2] then return nil end
-  local job = { id = id, bare = row[1], state = row[2], lane = row[3], entry = row[4], lease = row[5] or nil }
+  local job = { id = id, bare = row[1], state = row[2], lane = row[3], entry = row[4], lease = row[5] }
   if not job.bare or not job.lease then return read_job(id, MORE_TO_END, job) end
   job.attempt, job.token, job.pool = string.match(job.lease, '^(%d+)\t([^\t]*)\t([^\t]*)')
   job.class, job.app = lane_parts(job.lane)

@@ -21,10 +21,6 @@ local now_text = whole(now)
 local moved, tallied = {}, {} -- state → state → lane → jobs; what → lane → times
 local clocks, at_close, lines = {}, {}, {}
 
-local function add(sums, key, change)
-  sums[key] = (sums[key] or 0) + change
-end
-
 local function add_in(sums, of, key, change)
   local its = sums[of]
   if not its then
