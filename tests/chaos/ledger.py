@@ -157,8 +157,13 @@ def _forgotten(runs: Sequence[Run], result: Any, hits: Sequence[Hit]) -> bool:
 
 
 def _explains(hit: Hit, run: Run, following: Run) -> bool:
-    """Whether this was done to the run's worker between its begin and the next run's."""
-    theirs = not hit.pids or bool(hit.pids & run.workers)
+    """Whether this was done to the run's worker between its begin and the next run's.
+
+    Where the next run is of an older attempt, its own worker was held up: it had the lease, stood
+    still before the run began, and went on when a newer attempt had run.
+    """
+    held_up = following if following.attempt < run.attempt else run
+    theirs = not hit.pids or bool(hit.pids & held_up.workers)
     return theirs and hit.ended >= run.began and hit.began <= following.began
 
 

@@ -57,6 +57,19 @@ def test_a_run_after_its_workers_death_is_explained_and_timed() -> None:
     assert verdict(lines, hits=[KILL, away], told=told, stored=NEWER).recovery_s == []
 
 
+def test_an_older_attempt_that_begins_late_is_explained_by_what_held_up_its_own_worker() -> None:
+    lines = ["a 2 begin 20 2 5.0", "a 2 end 20 2 6.0", "a 1 begin 10 1 8.0"]
+    told = {"a": [{**TOLD, "result": {"attempt": 2, "pid": 20}}]}
+
+    def stopped(pid: int, until: float = 7.9) -> Findings:
+        stop = Hit("worker stopped beyond its lease", 3.0, until, frozenset((pid,)))
+        return verdict(lines, hits=[stop], told=told, stored=NEWER)
+
+    assert (stopped(10).unexplained, stopped(10).extra.total(), stopped(10).doubled) == ([], 1, [])
+    assert stopped(20).unexplained  # it was the other one that ran
+    assert stopped(10, until=4.5).unexplained  # it went on before the newer attempt
+
+
 def test_a_lease_that_redis_forgot_with_its_tail_does_not_fence() -> None:
     lines = [ONE_RUN[0], "a 2 begin 20 2 5.5", ONE_RUN[1], "a 2 end 20 2 9.0"]
     assert verdict(lines, hits=[KILL, Hit(LOST_TAIL, 5.4, 7.5)]).doubled == []
